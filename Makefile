@@ -1,0 +1,58 @@
+# Everything is installed into .venv from the lock files; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types imports bench lock clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+run: $(VENV)/.installed ## install into .venv, then serve on PORT (8000)
+	@exec $(BIN)/atelier up
+
+test: $(VENV)/.installed-dev ## install, then run the tests
+	$(BIN)/python -m pytest
+
+check: lint types imports test ## what CI runs: lint, types, import contracts, tests
+
+lint: $(VENV)/.installed-dev ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.installed-dev ## the rooms' one-way imports
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev ## print the figures (COMFYUI_URLS: measure that ComfyUI instead)
+	$(BIN)/python -m bench
+
+lock: $(VENV)/.installed-dev ## resolve the dependencies anew into the lock files
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 pyproject.toml --upgrade \
+	  --generate-hashes --no-annotate --no-header --quiet -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 pyproject.toml --extra test --extra check \
+	  -c requirements.lock --generate-hashes --no-annotate --no-header --quiet -o requirements-dev.lock
+
+clean: ## remove .venv and caches (not ./data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "atelier needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "installing into $(VENV) (once; about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python requirements.lock pyproject.toml
+	@$(PIP) -r requirements.lock
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python requirements-dev.lock pyproject.toml
+	@$(PIP) -r requirements-dev.lock
+	@$(PIP) -e .
+	@touch $@ $(VENV)/.installed
