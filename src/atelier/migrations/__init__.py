@@ -1,0 +1,1 @@
+"""How the tables have come to be. ``atelier migrate`` runs what a database lacks."""

@@ -1,0 +1,178 @@
+"""The only reader of the environment. ``cli`` makes one ``Settings``; ``app`` passes values on."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from atelier.errors import ConfigurationError
+
+UrlList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default. Names are environment variables as written.
+
+    The first name is the native one; the others are understood because callers of the systems
+    that atelier replaces have them in their deployments.
+    """
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    host: str = Field("0.0.0.0", validation_alias="HOST", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, validation_alias="PORT", description="Port.")
+    data_dir: Path = Field(
+        Path("data"),
+        validation_alias="ATELIER_DATA_DIR",
+        description="Folder for the embedded database, stored pictures and the embedded engine.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias="DATABASE_URL",
+        description="sqlite:///FILE, postgresql://... or mysql://...; "
+        "default: atelier.db in the data folder.",
+    )
+    comfyui_urls: UrlList = Field(
+        (),
+        validation_alias=AliasChoices("COMFYUI_URLS", "COMFYUI_BASE_URL"),
+        description="ComfyUI instances, comma-separated.",
+    )
+    embedded_engine: Literal["auto", "always", "never"] = Field(
+        "auto",
+        validation_alias="ATELIER_EMBEDDED_ENGINE",
+        description="auto: only when no ComfyUI is configured or reachable at the start.",
+    )
+    storage_url: str | None = Field(
+        None,
+        validation_alias="STORAGE_URL",
+        description="A folder, file:///FOLDER or s3://BUCKET/PREFIX?endpoint=URL&region=R; "
+        "default: the folder storage in the data folder.",
+    )
+    storage_access_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("STORAGE_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+        description="Access key of the object store.",
+    )
+    storage_secret_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("STORAGE_SECRET_KEY", "AWS_SECRET_ACCESS_KEY"),
+        description="Secret key of the object store.",
+    )
+    public_url: str | None = Field(
+        None,
+        validation_alias="ATELIER_PUBLIC_URL",
+        description="How callers reach the service, for the addresses in its answers; "
+        "default: taken from each request.",
+    )
+    fetch_allow: UrlList = Field(
+        (),
+        validation_alias="ATELIER_FETCH_ALLOW",
+        description="Hosts, host:port, addresses or networks (CIDR) inside your network that "
+        "picture URLs may point at, comma-separated.",
+    )
+    download_cache_mb: int = Field(
+        0,
+        ge=0,
+        validation_alias="ATELIER_DOWNLOAD_CACHE_MB",
+        description="Size of the cache of downloaded pictures; 0 turns it off.",
+    )
+    workflows_dir: Path | None = Field(
+        None,
+        validation_alias="ATELIER_WORKFLOWS_DIR",
+        description="Folder with your own workflows and styles, beside the shipped ones.",
+    )
+    max_concurrent_tasks: int = Field(
+        10,
+        ge=1,
+        validation_alias="MAX_CONCURRENT_TASKS",
+        description="Jobs that one worker holds at once; "
+        "left out, it grows with the number of instances.",
+    )
+    task_cleanup_hours: float = Field(
+        24,
+        gt=0,
+        validation_alias="TASK_CLEANUP_HOURS",
+        description="Ended tasks of the transform dialect are swept after so many hours.",
+    )
+    job_timeout_seconds: float = Field(
+        1800,
+        gt=0,
+        validation_alias="ATELIER_JOB_TIMEOUT_SECONDS",
+        description="Longest run of one attempt at an instance.",
+    )
+    grace_seconds: float = Field(
+        10,
+        ge=0,
+        validation_alias="ATELIER_GRACE_SECONDS",
+        description="How long a worker that is told to stop lets its running jobs finish.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias="LOG_LEVEL", description="Least severe level that is logged."
+    )
+    log_format: Literal["plain", "json"] = Field(
+        "plain", validation_alias="ATELIER_LOG_FORMAT", description="plain or json."
+    )
+    debug: bool = Field(False, validation_alias="DEBUG", description="Sets the log level to DEBUG.")
+    server_url: str | None = Field(
+        None,
+        validation_alias="ATELIER_URL",
+        description="The running service that `atelier run` uses; default: this machine's PORT.",
+    )
+
+    @field_validator("comfyui_urls", "fetch_allow", mode="before")
+    @classmethod
+    def split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("comfyui_urls")
+    @classmethod
+    def need_http(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url!r} is not an http:// or https:// address")
+        return tuple(dict.fromkeys(url.rstrip("/") for url in value))
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def database(self) -> str:
+        """The database's URL, the embedded one where none is set."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.data_dir / 'atelier.db').absolute()}"
+
+    @property
+    def storage(self) -> str:
+        return self.storage_url or str((self.data_dir / "storage").absolute())
+
+    @property
+    def seats_are_fixed(self) -> bool:
+        """True when somebody chose MAX_CONCURRENT_TASKS."""
+        return "max_concurrent_tasks" in self.model_fields_set
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; ``overrides`` (by field name) come from the command line.
+
+    Raises ConfigurationError that names each variable that can't be understood.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise ConfigurationError(
+            f"The configuration can't be used. {problems}.",
+            hint="Correct the environment variable and start again.",
+        ) from None
