@@ -1,0 +1,72 @@
+"""Input files on one instance, each sent once."""
+
+import asyncio
+import hashlib
+import mimetypes
+from typing import Final
+
+import aiohttp
+
+from atelier.comfy.protocol import parse_json
+from atelier.comfy.transport import Transport
+
+_EXTENSIONS: Final = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "video/mp4": ".mp4",
+    "audio/mpeg": ".mp3",
+}
+
+
+class Uploads:
+    """Uploads to one instance, named by content and remembered.
+
+    After ``doubt()`` a remembered file is asked for before it is relied on.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._names: dict[str, str] = {}  # what we call it -> what ComfyUI calls it
+        self._doubted: set[str] = set()
+        # By content: the same file waits for itself, another one seldom does.
+        self._locks = [asyncio.Lock() for _ in range(64)]
+
+    def doubt(self) -> None:
+        """Trust nothing that is remembered: the instance may have lost its files."""
+        self._doubted = set(self._names)
+
+    async def put(self, data: bytes, *, media_type: str) -> str:
+        """Return the name by which LoadImage and its kind know ``data``, sent if need be."""
+        digest = await asyncio.to_thread(hashlib.sha256, data)
+        extension = _EXTENSIONS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
+        wanted = f"atelier-{digest.hexdigest()[:24]}{extension}"
+        async with self._locks[digest.digest()[0] % len(self._locks)]:
+            if wanted in self._doubted and not await self._is_there(self._names[wanted]):
+                del self._names[wanted]
+            self._doubted.discard(wanted)
+            if wanted not in self._names:
+                self._names[wanted] = await self._send(wanted, data, media_type)
+            return self._names[wanted]
+
+    async def _is_there(self, name: str) -> bool:
+        params = {"filename": name, "type": "input", "subfolder": ""}
+        async with self._transport.request("HEAD", "/view", params=params) as response:
+            return response.status == 200
+
+    async def _send(self, name: str, data: bytes, media_type: str) -> str:
+        form = aiohttp.FormData()
+        form.add_field("image", data, filename=name, content_type=media_type)
+        form.add_field("type", "input")
+        async with self._transport.request(
+            "POST", "/upload/image", data=form, timeout_seconds=None
+        ) as response:
+            body = await response.read()
+        if response.status != 200:
+            self._transport.refuse("/upload/image", response.status, body)
+        answer = parse_json(body)
+        # ComfyUI renames a file if one of that name and other content is there.
+        stored = str(answer.get("name") or name)
+        folder = answer.get("subfolder")
+        return f"{folder}/{stored}" if folder else stored
