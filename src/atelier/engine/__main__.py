@@ -1,0 +1,5 @@
+import sys
+
+from atelier.engine.command import main
+
+sys.exit(main())

@@ -1,0 +1,35 @@
+"""The node classes, one file per family; ``NODES`` has them all by name."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from atelier.engine.nodes import (
+    compositing,
+    filters,
+    loading,
+    masks,
+    primitives,
+    saving,
+    scaling,
+    stylising,
+    transform,
+)
+from atelier.engine.nodes.node import NodeClass
+
+_FAMILIES = (
+    loading,
+    saving,
+    transform,
+    scaling,
+    filters,
+    compositing,
+    masks,
+    primitives,
+    stylising,
+)
+
+NODES: Final[Mapping[str, NodeClass]] = {
+    node.name: node for family in _FAMILIES for node in family.NODES
+}
+
+__all__ = ["NODES", "NodeClass"]
