@@ -1,0 +1,1 @@
+"""Workflows as data: graphs, manifests of their inputs, binding, checking, styles."""

@@ -1,0 +1,72 @@
+"""A graph sent in place of a workflow's name, run by the same means as a named one."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from atelier.workflows.graph import Graph, parse_graph
+from atelier.workflows.manifest import Input, Manifest, Target, Variant
+from atelier.workflows.problem import InputProblem, InputsInvalid, InputUnknown
+from atelier.workflows.requirement import GRAPH_VARIANT
+from atelier.workflows.values import image_ref
+from atelier.workflows.workflow import Workflow, version_of
+
+NAME: Final = "inline"
+
+# Inputs of core nodes whose text names a file of the instance: a URL there is a picture to bring.
+_IMAGE_INPUTS: Final = frozenset({("LoadImage", "image"), ("LoadImageMask", "image")})
+
+
+def inline(body: Any, inputs: Mapping[str, Any]) -> Workflow:
+    """Return the graph ``body`` as a workflow whose inputs are ``NODE.INPUT``.
+
+    These are what ``inputs`` names, and every picture that the graph itself gives by URL or asset
+    (its default is that picture). Everything else, seeds too, stays as the graph has it, and
+    every node that delivers counts. Raises GraphMalformed, or InputsInvalid with all keys that
+    name nothing in the graph.
+    """
+    graph = parse_graph(body)
+    places: dict[str, tuple[str, str]] = {}
+    problems: list[InputProblem] = []
+    for key in inputs:
+        place = _place(key, graph)
+        if place is None:
+            known = [f"{node_id}.{name}" for node_id in graph for name in graph[node_id]["inputs"]]
+            problems.append(InputUnknown(key, known))
+        else:
+            places[key] = place
+    if problems:
+        raise InputsInvalid(problems)
+    given = set(places.values())
+    entries = [_input(key, graph, place, inputs[key], None) for key, place in places.items()]
+    for node_id, node in graph.items():
+        for name, value in node["inputs"].items():
+            if (node_id, name) not in given and _is_image(node["class_type"], name, value):
+                key = f"{node_id}.{name}"
+                places[key] = (node_id, name)
+                entries.append(_input(key, graph, places[key], value, image_ref(value)))
+    targets = {key: (Target(node=node_id, input=name),) for key, (node_id, name) in places.items()}
+    variant = Variant(name=GRAPH_VARIANT, kind="custom", graph="inline", targets=targets)
+    manifest = Manifest(name=NAME, title="Graph", inputs=tuple(entries), variants=(variant,))
+    return Workflow(manifest, {GRAPH_VARIANT: graph}, version_of(graph))
+
+
+def _input(key: str, graph: Graph, place: tuple[str, str], value: Any, default: Any) -> Input:
+    class_type = graph[place[0]]["class_type"]
+    kind = "image" if _is_image(class_type, place[1], value) else "any"
+    return Input.model_validate({"name": key, "type": kind, "default": default})
+
+
+def _is_image(class_type: str, name: str, value: Any) -> bool:
+    if isinstance(value, str) and (class_type, name) not in _IMAGE_INPUTS:
+        return False
+    return image_ref(value) is not None
+
+
+def _place(key: str, graph: Graph) -> tuple[str, str] | None:
+    # Both halves may hold dots: node ids of subgraphs, inputs that grow.
+    parts = key.split(".")
+    for end in range(1, len(parts)):
+        node_id, name = ".".join(parts[:end]), ".".join(parts[end:])
+        if node_id in graph and name in graph[node_id]["inputs"]:
+            return node_id, name
+    return None
