@@ -1,0 +1,209 @@
+"""Taking jobs in: the insert is the acceptance."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, insert, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from atelier.database import Dialect, now_ms
+from atelier.jobs.job import QUEUED, Job, NewJob, Progress
+from atelier.jobs.rows import job_of, select_jobs
+from atelier.jobs.tables import job_details, jobs, requirements
+
+_NOW = select(now_ms())
+_INSERT = insert(jobs)
+_INSERT_DETAILS = insert(job_details)
+_INSERT_REQUIREMENT = insert(requirements)
+_BY_ID = select_jobs().where(jobs.c.id == bindparam("id"))
+_BY_KEY = select_jobs().where(
+    jobs.c.user_id == bindparam("user_id"), jobs.c.idempotency_key == bindparam("key")
+)
+_STAMPED: dict[str, Any] = {
+    "seq": now_ms() * 1000,
+    "run_after_ms": now_ms(),
+    "created_at_ms": now_ms(),
+    "updated_at_ms": now_ms(),
+}
+_INSERT_UNLESS_THERE: Mapping[str, Any] = {
+    dialect: vendor.insert(jobs)
+    .values(_STAMPED)
+    .on_conflict_do_nothing()
+    .returning(jobs.c.created_at_ms)
+    for dialect, vendor in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+_PUT_REQUIREMENT: Mapping[str, Any] = {
+    "sqlite": sqlite.insert(requirements).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(requirements).on_conflict_do_nothing(),
+}
+_REQUIREMENT = select(literal(1)).where(requirements.c.hash == bindparam("hash"))
+
+
+class Acceptance:
+    """Jobs are inserted in the caller's transaction and accepted by its commit."""
+
+    dialect: Dialect
+
+    async def insert(self, conn: AsyncConnection, new: NewJob) -> tuple[Job, bool]:
+        """Queue ``new``; return the job and whether it is new.
+
+        Where the user has used the idempotency key before, the job of then is returned, however
+        many try at once. Inserting the same id again, as a repeated transaction does, changes
+        nothing and counts as new.
+        """
+        now = await self._insert(conn, new)
+        if now is None:
+            return await self._known(conn, new)
+        await conn.execute(_INSERT_DETAILS, _details(new))
+        return _job(new, now), True
+
+    async def _insert(self, conn: AsyncConnection, new: NewJob) -> int | None:
+        """The time of the new row, or None where there is one of that id or key."""
+        if self.dialect == "mysql":
+            now: int = (await conn.execute(_NOW)).scalar_one()
+            return now if await _insert_or_duplicate(conn, _INSERT, _row(new, now, 0)) else None
+        return (await conn.execute(_INSERT_UNLESS_THERE[self.dialect], _values(new))).scalar()
+
+    async def insert_many(
+        self, conn: AsyncConnection, new: Sequence[NewJob]
+    ) -> list[tuple[Job, bool]]:
+        """Queue all of ``new`` in their order, as ``insert`` does each."""
+        if not new:
+            return []
+        if len(new) == 1 or any(job.idempotency_key is not None for job in new):
+            return [await self.insert(conn, job) for job in new]
+        found = await conn.execute(select(jobs.c.id).where(jobs.c.id.in_([job.id for job in new])))
+        if found.first() is not None:
+            return [await self.insert(conn, job) for job in new]
+        now: int = (await conn.execute(_NOW)).scalar_one()
+        await conn.execute(_INSERT, [_row(job, now, place) for place, job in enumerate(new)])
+        await conn.execute(_INSERT_DETAILS, [_details(job) for job in new])
+        return [(_job(job, now), True) for job in new]
+
+    async def put_requirement(
+        self, conn: AsyncConnection, hash: str, body: Mapping[str, Any]
+    ) -> None:
+        """Keep what instances must have under its hash; nothing happens where it is kept."""
+        if (await conn.execute(_REQUIREMENT, {"hash": hash})).first() is None:
+            now = (await conn.execute(_NOW)).scalar_one()
+            row = {"hash": hash, "body": body, "created_at_ms": now}
+            if self.dialect == "mysql":
+                await _insert_or_duplicate(conn, _INSERT_REQUIREMENT, row)
+            else:
+                await conn.execute(_PUT_REQUIREMENT[self.dialect], row)
+
+    async def requirements(
+        self, conn: AsyncConnection, hashes: Collection[str]
+    ) -> dict[str, Mapping[str, Any]]:
+        """What is kept under ``hashes``; unknown ones are absent."""
+        rows = await conn.execute(
+            select(requirements.c.hash, requirements.c.body).where(
+                requirements.c.hash.in_(list(hashes))
+            )
+        )
+        return {row.hash: row.body for row in rows}
+
+    async def _known(self, conn: AsyncConnection, new: NewJob) -> tuple[Job, bool]:
+        row = (await conn.execute(_BY_ID, {"id": new.id})).first()
+        if row is not None:
+            return job_of(row), True
+        row = (await conn.execute(_BY_KEY, {"user_id": new.user, "key": new.idempotency_key})).one()
+        return job_of(row), False
+
+
+async def _insert_or_duplicate(
+    conn: AsyncConnection, statement: Any, row: Mapping[str, Any]
+) -> bool:
+    # INSERT IGNORE would also cut what is too long; a statement that fails leaves MySQL's
+    # transaction as it was.
+    try:
+        await conn.execute(statement, row)
+    except IntegrityError as error:
+        if error.orig is None or error.orig.args[0] != 1062:  # ER_DUP_ENTRY
+            raise
+        return False
+    return True
+
+
+def _row(new: NewJob, now: int, place: int) -> dict[str, Any]:
+    stamps = {"run_after_ms": now, "created_at_ms": now, "updated_at_ms": now}
+    return _values(new) | stamps | {"seq": now * 1000 + place}
+
+
+def _values(new: NewJob) -> dict[str, Any]:
+    return {
+        "id": new.id,
+        "precedence": -new.priority,
+        "status": QUEUED,
+        "user_id": new.user,
+        "workflow": new.workflow,
+        "variant": new.variant,
+        "requirement": new.requirement,
+        "model": new.model,
+        "weight": new.weight,
+        "estimate_ms": new.estimate_ms,
+        "attempts": 0,
+        "max_attempts": new.max_attempts,
+        "lease": 0,
+        "cancel_requested": False,
+        "percent": 0,
+        "batch": new.batch,
+        "label": new.label,
+        "idempotency_key": new.idempotency_key,
+    }
+
+
+def _details(new: NewJob) -> dict[str, Any]:
+    return {
+        "job_id": new.id,
+        "workflow_version": new.workflow_version,
+        "dialect": new.dialect,
+        "fingerprint": new.fingerprint,
+        "seed": new.seed,
+        "inputs": new.inputs,
+        "graph": new.graph,
+        "metadata": new.metadata,
+    }
+
+
+def _job(new: NewJob, now: int) -> Job:
+    return Job(
+        id=new.id,
+        user=new.user,
+        workflow=new.workflow,
+        workflow_version=new.workflow_version,
+        variant=new.variant,
+        requirement=new.requirement,
+        model=new.model,
+        status=QUEUED,
+        priority=new.priority,
+        progress=Progress(),
+        inputs=new.inputs,
+        graph=new.graph,
+        seed=new.seed,
+        outputs=(),
+        error=None,
+        attempts=0,
+        max_attempts=new.max_attempts,
+        instance=None,
+        worker=None,
+        prompt_id=None,
+        lease=0,
+        cancel_requested=False,
+        created_at_ms=now,
+        started_at_ms=None,
+        submitted_at_ms=None,
+        finished_at_ms=None,
+        updated_at_ms=now,
+        deleted_at_ms=None,
+        run_after_ms=now,
+        estimate_ms=new.estimate_ms,
+        timings={},
+        metadata=new.metadata,
+        dialect=new.dialect,
+        batch=new.batch,
+        label=new.label,
+        fingerprint=new.fingerprint,
+    )

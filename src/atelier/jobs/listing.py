@@ -1,0 +1,139 @@
+"""Looking jobs up: one, a user's page by page, what has changed."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import String, bindparam, cast, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from atelier.database import now_ms
+from atelier.jobs.job import QUEUED, RUNNING, TERMINAL, Job
+from atelier.jobs.rows import job_of, select_jobs
+from atelier.jobs.tables import QUEUED_ROWS, job_details, jobs
+
+Jobs = list[Job]
+
+_J = jobs.c
+_GET = select_jobs().where(_J.id == bindparam("job_id"))
+_CHANGED = (
+    select_jobs()
+    .where(
+        _J.id.in_(bindparam("ids", expanding=True)),
+        _J.updated_at_ms >= bindparam("since_ms"),
+    )
+    .order_by(_J.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs, newest first; ``next_cursor`` is None on the last page."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None
+
+
+class Listing:
+    async def get(
+        self,
+        conn: AsyncConnection,
+        id: str,
+        *,
+        user: str | None = None,
+        include_deleted: bool = False,
+    ) -> Job | None:
+        """The job, or None: unknown, deleted, or not ``user``'s where one is given."""
+        row = (await conn.execute(_GET, {"job_id": id})).first()
+        if row is None:
+            return None
+        job = job_of(row)
+        hidden = job.deleted_at_ms is not None and not include_deleted
+        return None if hidden or (user is not None and job.user != user) else job
+
+    async def changed_since(
+        self, conn: AsyncConnection, updated_at_ms: int, ids: Collection[str]
+    ) -> Jobs:
+        """Those of ``ids`` that were written at ``updated_at_ms`` (database time) or later.
+
+        A transaction may commit a moment after the time that it has written: ask again from a
+        second before the newest answer.
+        """
+        if not ids:
+            return []
+        rows = await conn.execute(_CHANGED, {"ids": list(ids), "since_ms": updated_at_ms})
+        return [job_of(row) for row in rows]
+
+    async def live_ids(self, conn: AsyncConnection, users: Collection[str]) -> set[str]:
+        """Ids of the queued and running jobs of ``users``."""
+        if not users:
+            return set()
+        live = _J.status.in_((QUEUED, RUNNING))
+        rows = await conn.execute(select(_J.id).where(live, _J.user_id.in_(list(users))))
+        return set(rows.scalars())
+
+    async def next_in_line(self, conn: AsyncConnection, limit: int) -> Jobs:
+        """The first ``limit`` queued jobs in the order in which they would be claimed."""
+        query = select_jobs().where(QUEUED_ROWS).order_by(_J.precedence, _J.seq, _J.id)
+        rows = await conn.execute(query.limit(limit))
+        return [job_of(row) for row in rows]
+
+    async def ended_before(
+        self, conn: AsyncConnection, *, age_ms: int, dialects: Collection[str], limit: int
+    ) -> Jobs:
+        """Jobs of ``dialects``, not deleted, that ended ``age_ms`` ago or earlier."""
+        query = (
+            select_jobs()
+            .where(
+                _J.status.in_(TERMINAL),
+                _J.deleted_at_ms.is_(None),
+                _J.finished_at_ms <= now_ms() - age_ms,
+                job_details.c.dialect.in_(list(dialects)),
+            )
+            .order_by(_J.id)
+            .limit(limit)
+        )
+        return [job_of(row) for row in await conn.execute(query)]
+
+    async def list(
+        self,
+        conn: AsyncConnection,
+        *,
+        user: str | None = None,
+        status: str | Collection[str] | None = None,
+        workflow: str | None = None,
+        q: str | None = None,
+        batch: str | None = None,
+        dialect: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        include_deleted: bool = False,
+    ) -> Page:
+        """A page of jobs, newest first, from behind ``cursor`` (a page's ``next_cursor``).
+
+        ``q`` is looked for, in either case, in id, workflow, label and inputs. Jobs inserted
+        meanwhile move nothing: they are newer than any cursor.
+        """
+        query = select_jobs().order_by(_J.id.desc()).limit(limit + 1)
+        if user is not None:
+            query = query.where(_J.user_id == user)
+        if status:
+            wanted = [status] if isinstance(status, str) else [*status]
+            query = query.where(_J.status.in_(wanted))
+        if workflow is not None:
+            query = query.where(_J.workflow == workflow)
+        if batch is not None:
+            query = query.where(_J.batch == batch)
+        if dialect is not None:
+            query = query.where(job_details.c.dialect == dialect)
+        if cursor is not None:
+            query = query.where(_J.id < cursor)
+        if not include_deleted:
+            query = query.where(_J.deleted_at_ms.is_(None))
+        if q:
+            texts = (_J.id, _J.workflow, _J.label, cast(job_details.c.inputs, String))
+            query = query.where(
+                or_(*(func.lower(text).contains(q.lower(), autoescape=True) for text in texts))
+            )
+        rows = (await conn.execute(query)).all()
+        found = tuple(job_of(row) for row in rows[:limit])
+        return Page(found, found[-1].id if len(rows) > limit else None)

@@ -1,0 +1,28 @@
+"""The SQL queue. Its methods run inside the caller's transaction; none commits."""
+
+from atelier.jobs.acceptance import Acceptance
+from atelier.jobs.claims import LEASE_MS, Choose, Claims, Renewed
+from atelier.jobs.job import Claim
+from atelier.jobs.listing import Listing, Page
+from atelier.jobs.outcomes import Cancelled, Outcomes
+from atelier.jobs.statistics import JobStats, Statistics, Times
+
+__all__ = [
+    "LEASE_MS",
+    "Cancelled",
+    "Choose",
+    "Claim",
+    "JobQueue",
+    "JobStats",
+    "Page",
+    "Renewed",
+    "Times",
+]
+
+
+class JobQueue(Acceptance, Claims, Outcomes, Listing, Statistics):
+    """One table, both record and queue: inserting is enqueuing, claiming is an update.
+
+    The first argument of every method is a connection, from ``database.transaction()`` or
+    ``database.run`` for what writes, ``database.read()`` for what doesn't.
+    """
