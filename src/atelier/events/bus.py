@@ -1,0 +1,114 @@
+"""The ports: who tells, who listens, and who waits to be woken."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from atelier.errors import Unavailable
+from atelier.events.batch import Batch
+from atelier.events.event import Event
+
+
+class SlowSubscriber(Unavailable):
+    """A listener fell so far behind that events would have to be lost; it is let go instead."""
+
+    code = "SLOW_SUBSCRIBER"
+    default_hint = "Connect again with the last event id that you saw: nothing is skipped."
+
+
+class Subscription(Protocol):
+    """Events for one listener, in order. Ends (StopAsyncIteration, or ``closed``) after close.
+
+    Raises SlowSubscriber to a listener that has left more than a bounded number unread;
+    progress, position and preview don't count, only the newest of each per job is kept.
+    """
+
+    @property
+    def resumed(self) -> bool:
+        """Whether everything since ``last_event_id`` is known; else begin with a snapshot."""
+        ...
+
+    @property
+    def since(self) -> str:
+        """Id of the newest event at the time of subscribing: what a snapshot is stamped with."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be read."""
+        ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def begin_with(self, *events: Event) -> None:
+        """Put snapshots before everything else; those without an id get ``since``."""
+        ...
+
+    async def batch(self, timeout_seconds: float | None = None) -> Batch:
+        """What has come, at least one event; empty after the time-out or when closed.
+
+        The more listen to the same, the further apart the batches are and the more each holds,
+        so that telling them costs the process a bounded share of its time.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def __anext__(self) -> Event: ...
+
+
+class Wakeups(Protocol):
+    """A waiter's own memory of being woken: a wake between two waits isn't lost."""
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        """True as soon as somebody has called ``wake`` since the last wait; False after time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What listeners have asked for by name."""
+
+    jobs: frozenset[str]
+    users: frozenset[str]
+
+
+class Bus(Protocol):
+    """Events between the parts of one process, or of several."""
+
+    @property
+    def listeners(self) -> int:
+        """How many listen now: with none, nobody needs to look for news."""
+        ...
+
+    def watched(self) -> Watched:
+        """The jobs and users that somebody in this process listens to."""
+        ...
+
+    def publish(self, event: Event) -> Event:
+        """Stamp and tell; returns the stamped event at once, whoever listens."""
+        ...
+
+    def subscribe(
+        self,
+        *,
+        job: str | None = None,
+        user: str | None = None,
+        last_event_id: str | None = None,
+        previews: bool = False,
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Events of a job, of a user, of that user's job when both are named, or all.
+
+        Listening begins when the context is entered, so state read after that can't miss any.
+        """
+        ...
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        ...
+
+    def wakeups(self) -> AbstractAsyncContextManager[Wakeups]: ...

@@ -1,0 +1,30 @@
+"""The table of assets: the pictures that came in and those that jobs made."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
+
+from atelier.database import Id, metadata
+
+assets = Table(
+    "assets",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", String(255), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("key", String(512), nullable=False),
+    Column("thumbnail_key", String(512)),
+    Column("media_type", String(127), nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("thumbhash", String(64)),
+    Column("filename", String(255)),
+    Column("job_id", Id),
+    Column("node", String(255)),
+    # The place among a job's outputs.
+    Column("seq", Integer, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("deleted_at_ms", BigInteger),
+    Index(None, "job_id"),
+    Index(None, "user_id", "id"),
+)
