@@ -1,0 +1,1 @@
+"""The ComfyUI instances that we serve: which are alive, what they can run."""

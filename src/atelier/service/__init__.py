@@ -1,0 +1,33 @@
+"""What the dialects call: jobs, assets, templates, state of the whole. No HTTP, no SQL text."""
+
+from atelier.service.assets import AssetContent, Assets
+from atelier.service.generations import Generations, Submission
+from atelier.service.overview import Overview
+from atelier.service.services import Services
+from atelier.service.views import (
+    AssetView,
+    Health,
+    InstanceView,
+    JobPage,
+    JobView,
+    OutputView,
+    Stats,
+    WorkflowView,
+)
+
+__all__ = [
+    "AssetContent",
+    "AssetView",
+    "Assets",
+    "Generations",
+    "Health",
+    "InstanceView",
+    "JobPage",
+    "JobView",
+    "OutputView",
+    "Overview",
+    "Services",
+    "Stats",
+    "Submission",
+    "WorkflowView",
+]

@@ -1,0 +1,144 @@
+"""Pictures that callers bring and jobs make."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import uuid_utils
+
+from atelier.database import Database
+from atelier.errors import InvalidRequest, NotFound
+from atelier.media.asset import Asset, input_key, thumbnail_key
+from atelier.media.catalog import Catalog
+from atelier.media.data_url import decode_data_url
+from atelier.media.image import describe, normalise, thumbnail
+from atelier.service.views import AssetView, content_path, thumbnail_path
+from atelier.storage.store import ObjectInfo, Store
+
+MAX_BYTES = 25 * 1024 * 1024
+
+
+class AssetUnknown(NotFound):
+    code = "ASSET_UNKNOWN"
+    default_hint = "Upload it with POST /v1/assets; inputs are kept for a limited time."
+
+
+class UploadTooLarge(InvalidRequest):
+    code = "UPLOAD_TOO_LARGE"
+    default_hint = f"Pictures may have up to {MAX_BYTES // 2**20} MB."
+
+
+@dataclass(frozen=True, slots=True)
+class AssetContent:
+    """The bytes of an asset, or the address where the store itself serves them."""
+
+    redirect_url: str | None
+    store: Store
+    key: str
+    info: ObjectInfo
+    filename: str | None
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Bytes ``start`` up to but without ``end``, in pieces."""
+        stream = await self.store.open(self.key, start=start, end=end)
+        return stream.chunks
+
+
+class Assets:
+    def __init__(self, *, database: Database, catalog: Catalog, store: Store) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._store = store
+
+    async def upload(self, data: bytes, *, filename: str | None, user: str) -> AssetView:
+        """Keep a picture: verified, upright, without metadata.
+
+        Raises MediaRejected when it is none or too large.
+        """
+        if len(data) > MAX_BYTES:
+            raise UploadTooLarge(f"The upload has {len(data):,} bytes.", limit=MAX_BYTES)
+        picture = await normalise(data)
+        small = await thumbnail(picture.data)
+        id = str(uuid_utils.uuid7())
+        key = input_key(id, picture.media_type)
+        asset = Asset(
+            id=id,
+            user=user,
+            kind="input",
+            key=key,
+            thumbnail_key=thumbnail_key(key),
+            media_type=picture.media_type,
+            width=picture.width,
+            height=picture.height,
+            size_bytes=len(picture.data),
+            sha256=picture.sha256,
+            thumbhash=small.thumbhash,
+            filename=filename,
+        )
+        await self._store.put(key, picture.data, picture.media_type)
+        await self._store.put(thumbnail_key(key), small.data, small.media_type)
+        await self._database.run(lambda conn: self._catalog.insert(conn, [asset]))
+        return await self.get(id)
+
+    async def keep_data_url(self, url: str, *, user: str) -> str:
+        """Store the bytes of a ``data:`` URL as they are and return the asset's id.
+
+        Whether they are a picture is found out when the job runs, as for any other address.
+        Raises MediaRejected, UploadTooLarge.
+        """
+        data = decode_data_url(url)
+        if len(data) > MAX_BYTES:
+            raise UploadTooLarge(f"The data: URL holds {len(data):,} bytes.", limit=MAX_BYTES)
+        described = await describe(data, "upload")
+        id = str(uuid_utils.uuid7())
+        asset = Asset(
+            id=id,
+            user=user,
+            kind="input",
+            key=input_key(id, described.media_type),
+            media_type=described.media_type,
+            width=described.width,
+            height=described.height,
+            size_bytes=described.size_bytes,
+            sha256=described.sha256,
+        )
+        await self._store.put(asset.key, data, described.media_type)
+        await self._database.run(lambda conn: self._catalog.insert(conn, [asset]))
+        return id
+
+    async def get(self, id: str) -> AssetView:
+        return _view(await self._asset(id))
+
+    async def open(self, id: str, *, thumbnail: bool = False) -> AssetContent:
+        """Raises AssetUnknown also where the bytes are gone or there is no thumbnail."""
+        asset = await self._asset(id)
+        key = asset.thumbnail_key if thumbnail else asset.key
+        if key is None:
+            raise AssetUnknown(f"The asset {id} has no thumbnail: it is {asset.media_type}.")
+        url = await self._store.url(key)
+        info = await self._store.head(key)
+        if info is None:
+            raise AssetUnknown(f"The file of asset {id} is no longer kept.")
+        return AssetContent(url, self._store, key, info, asset.filename)
+
+    async def _asset(self, id: str) -> Asset:
+        async with self._database.read() as conn:
+            asset = await self._catalog.get(conn, id)
+        if asset is None:
+            raise AssetUnknown(f"There is no asset {id!r}.")
+        return asset
+
+
+def _view(asset: Asset) -> AssetView:
+    return AssetView(
+        id=asset.id,
+        url=content_path(asset.id),
+        thumbnail_url=thumbnail_path(asset.id) if asset.thumbnail_key else None,
+        media_type=asset.media_type,
+        width=asset.width,
+        height=asset.height,
+        size_bytes=asset.size_bytes,
+        sha256=asset.sha256,
+        thumbhash=asset.thumbhash,
+        filename=asset.filename,
+        created_at_ms=asset.created_at_ms,
+    )

@@ -1,0 +1,338 @@
+"""Jobs: submit, look up, follow, cancel, retry. What every dialect calls."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import structlog
+import uuid_utils
+
+from atelier.database import Database
+from atelier.errors import AtelierError, Conflict, NotFound
+from atelier.events import event as events
+from atelier.events.bus import Bus, Subscription
+from atelier.jobs.job import TERMINAL, Job, NewJob
+from atelier.jobs.queue import JobQueue
+from atelier.service.assets import Assets
+from atelier.service.estimates import Estimates
+from atelier.service.planning import Planner
+from atelier.service.views import JobPage, JobView, OutputView
+
+log = structlog.get_logger(__name__)
+
+FIRST_LOOK_SECONDS = 0.05
+
+
+class JobUnknown(NotFound):
+    code = "JOB_UNKNOWN"
+    default_hint = "Ids come from the answer to the submission; ended jobs are swept after a time."
+
+
+class JobEnded(Conflict):
+    code = "JOB_ALREADY_ENDED"
+
+
+class JobNotEnded(Conflict):
+    code = "JOB_NOT_ENDED"
+    default_hint = "Cancel it first, or wait until it has ended."
+
+
+class IdempotencyKeyReused(Conflict):
+    code = "IDEMPOTENCY_KEY_REUSED"
+    default_hint = "Use a new key for a new request."
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a caller wants run: a registered workflow's name, or a whole graph."""
+
+    workflow: str | Mapping[str, Any]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    user: str = "anonymous"
+    priority: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    max_attempts: int | None = None
+    dialect: str = "native"
+    idempotency_key: str | None = None
+
+    def fingerprint(self) -> str:
+        """Equal for submissions that ask for the same."""
+        asked = [
+            self.workflow,
+            dict(self.inputs),
+            self.user,
+            self.priority,
+            dict(self.metadata),
+            self.max_attempts,
+        ]
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+class Generations:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        queue: JobQueue,
+        planner: Planner,
+        assets: Assets,
+        bus: Bus,
+        estimates: Estimates,
+        waiting_because: Callable[[Job], str | None],
+        on_accepted: Callable[[str], None] = lambda job: None,
+        default_attempts: int = 3,
+    ) -> None:
+        self._database = database
+        self._queue = queue
+        self._planner = planner
+        self._assets = assets
+        self._bus = bus
+        self._estimates = estimates
+        self._waiting_because = waiting_because
+        self._on_accepted = on_accepted
+        self._default_attempts = default_attempts
+        self._kept: set[str] = set()  # requirements that are in the database
+
+    async def submit(self, submission: Submission) -> tuple[JobView, bool]:
+        """Accept a job; the answer comes after the commit. False: the key was used before.
+
+        Raises InvalidRequest, WorkflowError, NotFound for what can't run, and
+        IdempotencyKeyReused where the key came with another request.
+        """
+        new = await self._prepare(submission)
+
+        async def work(conn: Any) -> tuple[Job, bool, int | None]:
+            if new.requirement not in self._kept:
+                body = self._body(new.requirement)
+                await self._queue.put_requirement(conn, new.requirement, body)
+            job, created = await self._queue.insert(conn, new)
+            return job, created, await self._queue.position(conn, job.id)
+
+        job, created, position = await self._database.run(work, durable=False)
+        view = self._view(job, position)
+        if created:
+            self._bus.publish(
+                events.queued(
+                    job.id, job.user, position=view.queue_position, eta_seconds=view.eta_seconds
+                )
+            )
+            self._bus.wake()
+            self._on_accepted(job.id)
+        # A worker may already be at it; the answer waits until a power loss can't undo the job.
+        await self._database.flush()
+        self._remember_kept(new.requirement)
+        if created:
+            log.info("accepted", job=job.id, workflow=job.workflow, user=job.user)
+        elif job.fingerprint != new.fingerprint:
+            raise IdempotencyKeyReused(
+                f"The idempotency key was used for another request, job {job.id}.", job=job.id
+            )
+        return view, created
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[JobView | AtelierError]:
+        """Each accepted or refused by itself, in order."""
+        results: list[JobView | AtelierError] = []
+        for submission in submissions:
+            try:
+                results.append((await self.submit(submission))[0])
+            except AtelierError as error:
+                results.append(error)
+        return results
+
+    async def get(self, id: str, *, user: str | None = None) -> JobView:
+        async with self._database.read() as conn:
+            job = await self._queue.get(conn, id)
+            if job is None or (user is not None and job.user != user):
+                raise JobUnknown(f"There is no job {id!r}.")
+            position = await self._queue.position(conn, id) if job.status == "queued" else None
+        return self._view(job, position)
+
+    async def list(
+        self,
+        *,
+        user: str | None = None,
+        status: Collection[str] = (),
+        workflow: str | None = None,
+        q: str | None = None,
+        dialect: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> JobPage:
+        """Newest first, in pages that stay put while jobs are added."""
+        async with self._database.read() as conn:
+            page = await self._queue.list(
+                conn,
+                user=user,
+                status=status,
+                workflow=workflow,
+                q=q,
+                dialect=dialect,
+                limit=limit,
+                cursor=cursor,
+            )
+            queued = [job.id for job in page.jobs if job.status == "queued"]
+            positions = await self._queue.positions(conn, queued) if queued else {}
+        return JobPage(
+            tuple(self._view(job, positions.get(job.id)) for job in page.jobs), page.next_cursor
+        )
+
+    async def cancel(self, id: str, *, user: str | None = None) -> JobView:
+        """Queued jobs end at once; running ones as soon as ComfyUI has stopped."""
+        await self.get(id, user=user)
+        outcome = await self._database.run(lambda conn: self._queue.cancel(conn, id))
+        view = await self.get(id)
+        if outcome == "cancelled":
+            self._bus.publish(events.cancelled(id, view.job.user))
+        elif outcome == "already" and view.job.status != "cancelled":
+            raise JobEnded(f"The job has already ended: it {view.job.status}.", job=id)
+        return view
+
+    async def retry(self, id: str, *, user: str | None = None) -> JobView:
+        """Queue a failed or cancelled job again, with its attempts counted anew."""
+        before = await self.get(id, user=user)
+        if not await self._database.run(lambda conn: self._queue.requeue(conn, id)):
+            raise JobNotEnded(
+                f"Only failed and cancelled jobs can be retried; this one is {before.job.status}.",
+                job=id,
+            )
+        view = await self.get(id)
+        self._bus.publish(events.queued(id, view.job.user, position=view.queue_position))
+        self._bus.wake()
+        return view
+
+    async def delete(self, id: str, *, user: str | None = None) -> None:
+        """Take an ended job out of every list."""
+        view = await self.get(id, user=user)
+        if view.job.status not in TERMINAL:
+            raise JobNotEnded(f"The job is {view.job.status}.", job=id)
+        await self._database.run(lambda conn: self._queue.delete(conn, id))
+
+    async def wait(self, id: str, timeout_seconds: float) -> JobView:
+        """The job once it has ended, or as it is after ``timeout_seconds``."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_seconds
+        # Nothing may come of a job that has ended already; a short one ends before this.
+        look_at = min(deadline, clock() + FIRST_LOOK_SECONDS)
+        async with self._bus.subscribe(job=id) as subscription:
+            while True:
+                batch = await subscription.batch(max(look_at - clock(), 0))
+                if clock() >= look_at or any(event.ends for event in batch):
+                    view = await self.get(id)
+                    if view.job.status in TERMINAL or clock() >= deadline:
+                        return view
+                    look_at = deadline
+
+    @asynccontextmanager
+    async def follow(
+        self,
+        *,
+        job: str | None = None,
+        user: str | None = None,
+        last_event_id: str | None = None,
+        previews: bool = False,
+    ) -> AsyncIterator[Subscription]:
+        """Events of a job or a user; a job's begin with its present state unless resumed.
+
+        Raises JobUnknown.
+        """
+        async with self._bus.subscribe(
+            job=job, user=user, last_event_id=last_event_id, previews=previews
+        ) as subscription:
+            if job is not None:
+                view = await self.get(job, user=user)
+                if not subscription.resumed:
+                    subscription.begin_with(snapshot_of(view))
+            elif user is not None and not subscription.resumed:
+                page = await self.list(user=user, status=("queued", "running"), limit=100)
+                subscription.begin_with(*(snapshot_of(view) for view in reversed(page.jobs)))
+            yield subscription
+
+    async def _prepare(self, submission: Submission) -> NewJob:
+        planned = self._planner.plan(submission.workflow, submission.inputs)
+        inputs = dict(planned.inputs)
+        for name, value in inputs.items():
+            if isinstance(value, Mapping) and str(value.get("url", ""))[:5].lower() == "data:":
+                asset = await self._assets.keep_data_url(value["url"], user=submission.user)
+                inputs[name] = {"asset": asset}
+                if planned.graph is not None:
+                    _point_to_asset(planned.graph, value["url"], asset)
+        return NewJob(
+            id=str(uuid_utils.uuid7()),
+            user=submission.user,
+            workflow=planned.workflow,
+            workflow_version=planned.version,
+            variant=planned.variant,
+            requirement=planned.requirement.hash,
+            priority=submission.priority,
+            model=planned.model,
+            inputs=inputs,
+            graph=planned.graph,
+            seed=planned.seed,
+            metadata=dict(submission.metadata),
+            max_attempts=submission.max_attempts or self._default_attempts,
+            dialect=submission.dialect,
+            idempotency_key=submission.idempotency_key,
+            fingerprint=submission.fingerprint() if submission.idempotency_key else None,
+            label=_label(inputs),
+            estimate_ms=self._estimates.run_ms(planned.workflow, planned.variant),
+        )
+
+    def _body(self, requirement: str) -> dict[str, object]:
+        known = self._planner.capabilities.known(requirement)
+        assert known is not None  # _prepare has just made it
+        return known.body()
+
+    def _remember_kept(self, requirement: str) -> None:
+        if len(self._kept) > 10_000:  # strangers' graphs of long ago
+            self._kept.clear()
+        self._kept.add(requirement)
+
+    def _view(self, job: Job, position: int | None) -> JobView:
+        queued = job.status == "queued"
+        return JobView(
+            job=job,
+            outputs=tuple(OutputView.of(output) for output in job.outputs),
+            queue_position=position if queued else None,
+            eta_seconds=self._estimates.eta_seconds(job, position),
+            message=self._waiting_because(job) if queued else None,
+        )
+
+
+def _label(inputs: Mapping[str, Any]) -> str | None:
+    """What statistics count a job under besides its workflow."""
+    style = inputs.get("style")
+    return style if isinstance(style, str) else None
+
+
+def _point_to_asset(graph: dict[str, dict[str, Any]], uri: str, asset: str) -> None:
+    """Replace ``uri`` in a graph of the caller's: megabytes that the record needn't carry."""
+    for node in graph.values():
+        for name, value in node["inputs"].items():
+            if value == uri or (isinstance(value, dict) and value.get("url") == uri):
+                node["inputs"][name] = f"asset:{asset}"
+
+
+def snapshot_of(view: JobView) -> events.Event:
+    job = view.job
+    return events.snapshot(
+        job.id,
+        job.user,
+        status=job.status,
+        progress={
+            "percent": job.progress.percent,
+            "step": job.progress.step,
+            "steps": job.progress.steps,
+            "node": job.progress.node,
+        },
+        position=view.queue_position,
+        eta_seconds=view.eta_seconds,
+        message=view.message,
+        outputs=[output.as_dict() for output in view.outputs],
+        error=job.error,
+        attempts=job.attempts,
+        instance=job.instance,
+    )

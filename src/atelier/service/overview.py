@@ -1,0 +1,187 @@
+"""The state of the whole: workflows, instances, health, figures."""
+
+import time
+from collections.abc import Callable
+
+from atelier.database import Database, DatabaseUnavailable
+from atelier.errors import AtelierError
+from atelier.jobs.job import Job
+from atelier.jobs.queue import JobQueue
+from atelier.pool.instance import Instance
+from atelier.pool.pool import Pool
+from atelier.service.capabilities import Capabilities
+from atelier.service.views import Health, InstanceView, Stats, WorkflowView
+from atelier.storage.store import Store
+from atelier.workflows.library import Library, Workflow, input_schema, requirements
+
+MODEL_FOLDERS = ("checkpoints", "diffusion_models")
+STORAGE_CHECK_SECONDS = 30.0  # writing a file at every look at /health would be a load of its own
+
+
+class Overview:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        queue: JobQueue,
+        store: Store,
+        library: Library,
+        pool: Pool,
+        capabilities: Capabilities,
+        running_jobs: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._database = database
+        self._queue = queue
+        self._store = store
+        self._library = library
+        self._pool = pool
+        self._capabilities = capabilities
+        self._running_jobs = running_jobs
+        self._storage_checked_at = float("-inf")
+        self._storage_state = "ok"
+
+    def workflows(self) -> list[WorkflowView]:
+        return [self._workflow(self._library.get(name)) for name in self._library.names()]
+
+    def workflow(self, name: str) -> WorkflowView:
+        """Raises WorkflowUnknown, which lists what there is."""
+        return self._workflow(self._library.get(name))
+
+    def styles(self) -> list[str]:
+        return list(self._library.styles())
+
+    def _workflow(self, workflow: Workflow) -> WorkflowView:
+        alternatives = requirements(workflow, {})
+        up = self._pool.up()
+        chosen = next(
+            (
+                alternative.variant
+                for alternative in alternatives
+                for instance in up
+                if not self._capabilities.missing(instance, alternative)
+            ),
+            None,
+        )
+        missing: tuple[str, ...] = ()
+        if up and chosen is None:
+            missing = self._capabilities.missing(up[0], alternatives[0])
+        return WorkflowView(
+            name=workflow.manifest.name,
+            version=workflow.version,
+            manifest=workflow.manifest.model_dump(mode="json", exclude_none=True),
+            input_schema=input_schema(workflow),
+            runnable=(chosen is not None) if up else None,
+            variant=chosen,
+            missing=missing,
+        )
+
+    def instances(self) -> list[InstanceView]:
+        return [_instance_view(instance) for instance in self._pool.instances]
+
+    def waiting_because(self, job: Job) -> str | None:
+        """Why a queued job does not run, where something other than its turn holds it up."""
+        instances = self._pool.instances
+        if not instances:
+            return "No ComfyUI instance is configured. Set COMFYUI_URLS."
+        up = self._pool.up()
+        if not up:
+            reasons = "; ".join(f"{i.id}: {i.last_error or 'not reached yet'}" for i in instances)
+            return f"Waiting for a ComfyUI instance: none can be reached ({reasons})."
+        known = self._capabilities.known(job.requirement)
+        if known and not any(self._capabilities.can_run(i, job.requirement) for i in up):
+            lacking = ", ".join(self._capabilities.missing(up[0], known.alternatives[0]))
+            return f"Waiting for an instance that can run it; those that are up lack: {lacking}."
+        return None
+
+    async def health(self) -> Health:
+        waiting: int | None = None
+        database = "ok"
+        try:
+            async with self._database.read() as conn:
+                waiting = (await self._queue.counts(conn)).get("queued", 0)
+        except DatabaseUnavailable as error:
+            database = error.message
+        storage = await self._storage()
+        instances = tuple(self.instances())
+        up = sum(instance.state == "up" for instance in instances)
+        if database != "ok":
+            message = f"The database can't be reached, so no job can be accepted: {database}"
+        elif storage != "ok":
+            message = f"The storage does not work: {storage}"
+        elif up == 0:
+            message = "No ComfyUI instance can be reached; jobs are accepted and wait."
+        elif up < len(instances):
+            message = f"{len(instances) - up} of {len(instances)} instances are down."
+        else:
+            message = "Everything works."
+        ok = database == "ok" and storage == "ok"
+        return Health(
+            ok=ok,
+            status="unavailable" if not ok else "ok" if up == len(instances) > 0 else "degraded",
+            message=message,
+            database=database,
+            redis="not configured",
+            storage=storage,
+            instances=instances,
+            waiting=waiting,
+            workers=self._running_jobs(),
+        )
+
+    async def _storage(self) -> str:
+        if time.monotonic() - self._storage_checked_at > STORAGE_CHECK_SECONDS:
+            try:
+                await self._store.check()
+                self._storage_state = "ok"
+            except AtelierError as error:
+                self._storage_state = error.message
+            self._storage_checked_at = time.monotonic()
+        return self._storage_state
+
+    async def stats(self) -> Stats:
+        async with self._database.read() as conn:
+            figures = await self._queue.stats(conn)
+        done, failed = figures.by_status.get("succeeded", 0), figures.by_status.get("failed", 0)
+        ended = done + failed
+        return Stats(
+            by_status=figures.by_status,
+            by_workflow={name: times.count for name, times in figures.run_by_workflow.items()},
+            by_style={style: sum(counts.values()) for style, counts in figures.by_label.items()},
+            run_by_workflow_seconds={
+                name: _seconds(times.mean_ms) for name, times in figures.run_by_workflow.items()
+            },
+            success_rate=done / ended if ended else None,
+            failure_rate=failed / ended if ended else None,
+            queue_length=figures.by_status.get("queued", 0),
+            wait_mean_seconds=_seconds(figures.wait.mean_ms),
+            wait_p95_seconds=_seconds(figures.wait.p95_ms),
+            run_mean_seconds=_seconds(figures.run.mean_ms),
+            run_p95_seconds=_seconds(figures.run.p95_ms),
+            instances=tuple(self.instances()),
+        )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds / 1000, 3)
+
+
+def _instance_view(instance: Instance) -> InstanceView:
+    info = instance.object_info
+    system = instance.system.get("system") or {}
+    return InstanceView(
+        id=instance.id,
+        url=instance.url,
+        state=instance.state,
+        embedded=instance.embedded,
+        version=system.get("comfyui_version"),
+        queue_remaining=instance.client.queue_remaining if instance.up else None,
+        running_jobs=tuple(instance.running),
+        devices=tuple(instance.system.get("devices") or ()),
+        models_count=len(info.model_files("checkpoints"))
+        + len(info.model_files("diffusion_models"))
+        if info
+        else 0,
+        nodes_count=len(info.classes) if info else 0,
+        last_error=instance.last_error,
+        latency_ms=round(instance.latency_ms, 1) if instance.latency_ms is not None else None,
+        connections=instance.client.connections,
+    )

@@ -1,0 +1,241 @@
+"""From what a caller asks to what can be run: workflow, inputs, variant, requirement, graph."""
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atelier.comfy.object_info import ObjectInfo
+from atelier.errors import WorkflowError
+from atelier.jobs.job import Job
+from atelier.pool.instance import Instance
+from atelier.pool.pool import Pool
+from atelier.service.capabilities import Capabilities, Requirement, requirement_of
+from atelier.workflows.bind import bind, complete, input_at, seed_of
+from atelier.workflows.check import Problem, check
+from atelier.workflows.graph import Graph
+from atelier.workflows.library import (
+    Alternative,
+    Library,
+    Workflow,
+    inline,
+    requirements,
+    resolve_models,
+)
+
+
+class GraphInvalid(WorkflowError):
+    """The graph can't run; ``data["node_errors"]`` lists all that is wrong with it."""
+
+    code = "WORKFLOW_VALIDATION_ERROR"
+    default_hint = "Correct what is listed under node_errors and submit again."
+
+    def __init__(
+        self, problems: Sequence[Problem], inputs: Mapping[int, str] | None = None
+    ) -> None:
+        names = inputs or {}
+        super().__init__(
+            " ".join(f"{problem.message.rstrip('.')}." for problem in problems),
+            node=problems[0].node or None,
+            node_errors=[
+                {**problem.as_dict(), "workflow_input": names.get(number)}
+                for number, problem in enumerate(problems)
+            ],
+        )
+
+
+class CannotRun(WorkflowError):
+    """No instance of the pool has what the workflow needs, and none is away that might."""
+
+    code = "NO_INSTANCE_CAN_RUN"
+    default_hint = "Install what is missing on an instance, or add one that has it to COMFYUI_URLS."
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A request understood: complete inputs and what an instance must have.
+
+    ``variant`` and ``model`` are None while no instance is up to decide for.
+    """
+
+    workflow: str
+    version: str
+    inputs: Mapping[str, Any]
+    graph: Graph | None
+    requirement: Requirement
+    variant: str | None
+    model: str | None
+    seed: int | None
+
+
+class Planner:
+    def __init__(
+        self, *, library: Library, pool: Pool, capabilities: Capabilities, rng: random.Random
+    ) -> None:
+        self._library = library
+        self._pool = pool
+        self.capabilities = capabilities
+        self._rng = rng
+
+    def plan(self, workflow: str | Mapping[str, Any], inputs: Mapping[str, Any]) -> Planned:
+        """Raises WorkflowUnknown, GraphMalformed, InputsInvalid, GraphInvalid, CannotRun."""
+        named = isinstance(workflow, str)
+        found = (
+            self._library.get(workflow) if isinstance(workflow, str) else inline(workflow, inputs)
+        )
+        completed = complete(found.manifest, inputs, rng=self._rng)
+        alternatives = requirements(found, completed)
+        chosen, instance = self._choose(alternatives)
+        if chosen is None and self._pool.instances and self._pool.all_up():
+            raise self._refusal(found, alternatives, completed, named=named)
+        if chosen is not None and instance is not None and not named:
+            self._check_graph(found, chosen, completed, instance)
+        requirement = requirement_of(alternatives if chosen is None else (chosen,))
+        self.capabilities.remember(requirement)
+        return Planned(
+            workflow=found.name,
+            version=found.version,
+            inputs=completed,
+            graph=None if named else next(iter(found.graphs.values())),
+            requirement=requirement,
+            variant=chosen.variant if chosen else None,
+            model=_model_key(found, chosen, completed, instance) if chosen and instance else None,
+            seed=seed_of(found.manifest, completed),
+        )
+
+    def _choose(
+        self, alternatives: Sequence[Alternative]
+    ) -> tuple[Alternative, Instance] | tuple[None, None]:
+        for alternative in alternatives:
+            for instance in self._pool.up():
+                if not self.capabilities.missing(instance, alternative):
+                    return alternative, instance
+        return None, None
+
+    def _refusal(
+        self,
+        workflow: Workflow,
+        alternatives: Sequence[Alternative],
+        inputs: Mapping[str, Any],
+        *,
+        named: bool,
+    ) -> WorkflowError:
+        best = min(
+            self._pool.up(), key=lambda one: len(self.capabilities.missing(one, alternatives[0]))
+        )
+        if not named:
+            problems = _problems(workflow, alternatives[0].variant, inputs, best.object_info)
+            if problems:
+                return GraphInvalid(problems)
+        missing = {
+            alternative.variant: list(self.capabilities.missing(best, alternative))
+            for alternative in alternatives
+        }
+        lacking = "; ".join(
+            f"the variant {variant} lacks {', '.join(what)}" for variant, what in missing.items()
+        )
+        return CannotRun(
+            f"No instance can run {workflow.name}: {lacking}.", missing=missing, instance=best.id
+        )
+
+    def _check_graph(
+        self,
+        workflow: Workflow,
+        alternative: Alternative,
+        inputs: Mapping[str, Any],
+        instance: Instance,
+    ) -> None:
+        problems = _problems(workflow, alternative.variant, inputs, instance.object_info)
+        if problems:
+            raise GraphInvalid(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one job runs at one instance."""
+
+    workflow: Workflow
+    variant: str
+    inputs: Mapping[str, Any]
+    counting: tuple[str, ...]  # nodes whose results count; empty: all that deliver
+
+    def graph(self, inputs: Mapping[str, Any]) -> Graph:
+        """The graph to submit, with ``inputs`` (pictures as file names) written into it."""
+        return bind(
+            self.workflow.graphs[self.variant], self.workflow.manifest, self.variant, inputs
+        )
+
+    def problems(
+        self, graph: Graph, object_info: ObjectInfo | None, uploaded: Collection[str]
+    ) -> list[Problem]:
+        """What is wrong with ``graph`` there; ``uploaded`` are files newer than object_info."""
+        return [] if object_info is None else check(graph, object_info, uploaded=uploaded)
+
+    def invalid(self, problems: Sequence[Problem]) -> GraphInvalid:
+        """The error for ``problems``, naming the workflow's own inputs where they are meant."""
+        variant = self.workflow.manifest.variant(self.variant)
+        names = {
+            number: name
+            for number, problem in enumerate(problems)
+            if (name := input_at(variant, problem.node, problem.input)) is not None
+        }
+        return GraphInvalid(problems, names)
+
+
+def plan_run(library: Library, job: Job, instance: Instance, capabilities: Capabilities) -> Plan:
+    """How ``job`` runs at ``instance``: variant and models that it has.
+
+    Raises CannotRun when it lost what it had when the job was claimed for it.
+    """
+    workflow = library.get(job.workflow) if job.graph is None else inline(job.graph, job.inputs)
+    alternatives = [
+        alternative
+        for alternative in requirements(workflow, job.inputs)
+        if job.variant in (None, alternative.variant)
+    ]
+    chosen = capabilities.choose_alternative(instance, alternatives)
+    if chosen is None:
+        missing = capabilities.missing(instance, alternatives[0]) if alternatives else ()
+        raise CannotRun(
+            f"{instance.id} can't run {job.workflow}: it lacks {', '.join(missing)}.",
+            missing=list(missing),
+            instance=instance.id,
+        )
+    info = instance.object_info
+    inputs = resolve_models(workflow.manifest, job.inputs, info) if info else dict(job.inputs)
+    variant = workflow.manifest.variant(chosen.variant)
+    return Plan(
+        workflow=workflow,
+        variant=chosen.variant,
+        inputs=inputs,
+        counting=tuple(output.node for output in variant.outputs),
+    )
+
+
+def _problems(
+    workflow: Workflow, variant: str, inputs: Mapping[str, Any], info: ObjectInfo | None
+) -> list[Problem]:
+    if info is None:
+        return []
+    complete_inputs = resolve_models(workflow.manifest, inputs, info)
+    graph = bind(workflow.graphs[variant], workflow.manifest, variant, complete_inputs)
+    # Which files an instance has is older news than which nodes: the worker looks again.
+    return [problem for problem in check(graph, info) if problem.code != "file_missing"]
+
+
+def _model_key(
+    workflow: Workflow, chosen: Alternative, inputs: Mapping[str, Any], instance: Instance
+) -> str | None:
+    """What the instance must have loaded for this job: the affinity key of the queue."""
+    if not chosen.models or instance.object_info is None:
+        return None
+    resolved = resolve_models(workflow.manifest, inputs, instance.object_info)
+    graph = bind(workflow.graphs[chosen.variant], workflow.manifest, chosen.variant, resolved)
+    wanted = {(need.class_type, need.input) for need in chosen.models}
+    names = {
+        str(node["inputs"][name])
+        for node in graph.values()
+        for class_type, name in wanted
+        if node["class_type"] == class_type and name in node["inputs"]
+    }
+    return "+".join(sorted(names))[:255] or None

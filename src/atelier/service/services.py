@@ -1,0 +1,14 @@
+"""The bundle that the faces are given."""
+
+from dataclasses import dataclass
+
+from atelier.service.assets import Assets
+from atelier.service.generations import Generations
+from atelier.service.overview import Overview
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    generations: Generations
+    assets: Assets
+    overview: Overview

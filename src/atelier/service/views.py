@@ -1,0 +1,154 @@
+"""What the service layer hands to the dialects: plain values, already joined and complete."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from atelier.jobs.job import Job
+
+InstanceState = Literal["up", "down", "draining"]
+
+
+def content_path(asset: str) -> str:
+    """Where the native API serves an asset; it redirects when the store has an address itself."""
+    return f"/v1/assets/{asset}/content"
+
+
+def thumbnail_path(asset: str) -> str:
+    return f"/v1/assets/{asset}/thumbnail"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputView:
+    """One file that a job made. ``url`` and ``thumbnail_url`` begin with ``/`` or a scheme."""
+
+    id: str
+    url: str
+    thumbnail_url: str | None
+    media_type: str
+    width: int | None
+    height: int | None
+    size_bytes: int
+    node: str | None
+    thumbhash: str | None = None
+    filename: str | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "OutputView":
+        """From what a job remembers of an output."""
+        return cls(
+            id=record["id"],
+            url=content_path(record["id"]),
+            thumbnail_url=thumbnail_path(record["id"]) if record.get("thumbnail_key") else None,
+            media_type=record["media_type"],
+            width=record.get("width"),
+            height=record.get("height"),
+            size_bytes=record["size_bytes"],
+            node=record.get("node"),
+            thumbhash=record.get("thumbhash"),
+            filename=record.get("filename"),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with what is known about it only now: place in the queue, addresses of outputs."""
+
+    job: Job
+    outputs: tuple[OutputView, ...] = ()
+    queue_position: int | None = None  # 1 is next; None unless queued
+    eta_seconds: float | None = None  # until it is finished; None when nothing is known yet
+    message: str | None = None  # why it waits, for a person
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    jobs: tuple[JobView, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetView:
+    id: str
+    url: str
+    thumbnail_url: str | None
+    media_type: str
+    width: int | None
+    height: int | None
+    size_bytes: int
+    sha256: str
+    thumbhash: str | None
+    filename: str | None
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowView:
+    """A workflow as data: its manifest (JSON-able), the JSON Schema of its inputs, its version."""
+
+    name: str
+    version: str
+    manifest: Mapping[str, Any]
+    input_schema: Mapping[str, Any]
+    runnable: bool | None  # None: no instance is reachable, so nobody knows
+    variant: str | None  # the one that would be used now
+    missing: tuple[str, ...] = ()  # in words, when it can't run
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """One ComfyUI instance as this process sees it."""
+
+    id: str
+    url: str
+    state: InstanceState
+    embedded: bool
+    version: str | None = None
+    queue_remaining: int | None = None  # its own queue, foreign prompts included
+    running_jobs: tuple[str, ...] = ()
+    devices: tuple[Mapping[str, Any], ...] = ()
+    models_count: int = 0
+    nodes_count: int = 0
+    last_error: str | None = None
+    latency_ms: float | None = None  # of the last HTTP probe
+    connections: int = 0  # WebSocket connections made since the start
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """State of the whole. ``ok`` is False when no job could be accepted."""
+
+    ok: bool
+    status: Literal["ok", "degraded", "unavailable"]
+    message: str
+    database: str  # "ok" or a sentence
+    redis: str  # "ok", "not configured" or a sentence
+    storage: str
+    instances: tuple[InstanceView, ...]
+    waiting: int | None  # queued jobs; None when the database is away
+    workers: int  # seats in this process
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts and times over the live jobs and the last 1,000 that ended.
+
+    Times are in seconds from the database clock; rates are shares of those that succeeded or
+    failed, None before there is one.
+    """
+
+    by_status: Mapping[str, int]
+    by_workflow: Mapping[str, int]  # of the last 1,000 that ended
+    by_style: Mapping[str, int]
+    success_rate: float | None
+    failure_rate: float | None
+    queue_length: int
+    wait_mean_seconds: float | None
+    wait_p95_seconds: float | None
+    run_mean_seconds: float | None
+    run_p95_seconds: float | None
+    run_by_workflow_seconds: Mapping[str, float | None] = field(default_factory=dict)
+    instances: tuple[InstanceView, ...] = field(default=())

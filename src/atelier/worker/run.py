@@ -1,0 +1,404 @@
+"""One job at one instance, from the claim to the record of how it ended."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import structlog
+
+from atelier.comfy.client import Finished, GraphRejected, InstanceUnreachable, Lost
+from atelier.comfy.messages import (
+    ExecutionError,
+    ExecutionInterrupted,
+    ExecutionStart,
+    Preview,
+)
+from atelier.database import DatabaseUnavailable
+from atelier.errors import AtelierError, InstanceError
+from atelier.events import event as events
+from atelier.jobs.job import CANCELLED, FAILED, QUEUED, Job, Progress, backoff_ms
+from atelier.jobs.queue import Claim
+from atelier.pool.instance import Instance
+from atelier.service.planning import Plan, plan_run
+from atelier.service.views import OutputView
+from atelier.worker.context import Context
+from atelier.worker.failures import (
+    Interrupted,
+    OutOfMemory,
+    PromptLost,
+    RunTimeout,
+    node_failed,
+)
+from atelier.worker.inputs import is_image_ref, place_images
+from atelier.worker.outputs import collect, items_of, output_record
+from atelier.worker.progress import (
+    ACCEPTED,
+    BUILT,
+    DONE,
+    EXECUTED,
+    INPUTS_STORED,
+    SUBMITTED,
+    ProgressMeter,
+)
+from atelier.worker.seats import Places
+from atelier.worker.telling import Teller
+from atelier.workflows.graph import Graph
+
+log = structlog.get_logger(__name__)
+
+FIND_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # until an instance that restarts answers
+IN_FLIGHT_SECONDS = 1.0
+
+StopReason = Literal["cancelled", "lost", "handover"]
+
+
+class JobRun:
+    """Runs one claim. ``leave_seat`` is called once, when the instance is free of it."""
+
+    def __init__(
+        self,
+        context: Context,
+        claim: Claim,
+        instance: Instance,
+        *,
+        submit_slots: Places,
+        leave_seat: Callable[[], None],
+        reattach: bool = False,
+    ) -> None:
+        self._context = context
+        self._instance = instance
+        self.job: Job = claim.job
+        self.lease = claim.lease
+        self.prompt_id = claim.prompt_id
+        self._teller = Teller(context, claim.job)
+        self._slots = submit_slots
+        self._leave_seat = leave_seat
+        self._reattach = reattach
+        self._submitted = reattach
+        self._recording = False
+        self._stop: StopReason | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._claimed_at = self._started_at = context.clock()
+        self._executed_at: float | None = None
+        self.log = log.bind(job=self.job.id, instance=instance.id)
+
+    def stop(self, reason: StopReason) -> None:
+        """End early: the user cancelled, the lease is lost, or this worker hands over.
+
+        Does nothing once the outcome is being recorded: then it has ended.
+        """
+        if self._stop is None and not self._recording:
+            self._stop = reason
+            if self._task is not None:
+                self._task.cancel()
+
+    @property
+    def progress(self) -> Progress:
+        return self._teller.progress
+
+    @property
+    def at_instance(self) -> bool:
+        """True from just before the POST: whoever takes over must look for the prompt."""
+        return self._submitted
+
+    async def run(self) -> None:
+        """Never raises; whatever happens ends on the job's record or in somebody else's hands."""
+        self._task = asyncio.current_task()
+        try:
+            await self._run()
+        finally:
+            self._leave_seat()
+
+    async def _run(self) -> None:
+        try:
+            if self._stop is not None:
+                raise asyncio.CancelledError
+            outcome = await self._execute()
+            self._recording = True
+            await self._record_success(*outcome)
+        except asyncio.CancelledError:
+            if self._stop is None:
+                raise
+            if self._task is not None:
+                self._task.uncancel()
+            await self._record_stop(self._stop)
+        except AtelierError as error:
+            self._recording = True
+            await self._record_error(error)
+        except Exception as error:
+            self.log.exception("a run failed in a way nobody foresaw")
+            self._recording = True
+            await self._record_error(
+                AtelierError(
+                    f"An internal error stopped the run ({type(error).__name__}).",
+                    hint="The service's log has the details under the job's id.",
+                )
+            )
+
+    async def _execute(self) -> tuple[Plan, Finished]:
+        instance, job = self._instance, self.job
+        plan = plan_run(self._context.library, job, instance, self._context.capabilities)
+        self._teller.tell(
+            events.started(
+                job.id, job.user, instance=instance.id, attempt=job.attempts, variant=plan.variant
+            )
+        )
+        if self._reattach:
+            where = await instance.client.find(self.prompt_id)
+            if where == "absent":
+                # The POST of a worker that was killed may still be on its way.
+                await asyncio.sleep(IN_FLIGHT_SECONDS)
+                where = await instance.client.find(self.prompt_id)
+            if where != "absent":
+                self.log.info("reattached", prompt=self.prompt_id, found=where)
+                meter = ProgressMeter(plan.graph(plan.inputs))
+                return plan, await self._watch(None, meter)
+            self._submitted = False
+            await self._new_prompt()
+        self._teller.step(ACCEPTED)
+        inputs = await place_images(self._context, instance, plan.inputs)
+        self._teller.step(INPUTS_STORED)
+        graph = plan.graph(inputs)
+        await self._check(plan, graph, inputs)
+        self._teller.step(BUILT)
+        async with self._slots:
+            finished = await self._watch(graph, ProgressMeter(graph))
+        return plan, finished
+
+    async def _new_prompt(self) -> None:
+        """Choose and record another prompt id: the old one is nowhere at the instance."""
+        prompt_id = self._context.queue.new_prompt_id()
+
+        async def work(conn: Any) -> bool:
+            return await self._context.queue.resubmit(
+                conn, self.job.id, self.lease, prompt_id, self._instance.id
+            )
+
+        if not await self._context.database.run(work):
+            self._stop = "lost"
+            raise asyncio.CancelledError
+        self.prompt_id = prompt_id
+        self.job = replace(self.job, prompt_id=prompt_id, attempts=self.job.attempts + 1)
+
+    async def _check(self, plan: Plan, graph: Graph, inputs: Mapping[str, Any]) -> None:
+        uploaded = {inputs[name] for name, value in plan.inputs.items() if is_image_ref(value)}
+        problems = plan.problems(graph, self._instance.object_info, uploaded)
+        if problems:
+            # What we know of the instance may be minutes old.
+            problems = plan.problems(graph, await self._instance.refresh(), uploaded)
+        if problems:
+            raise plan.invalid(problems)
+
+    async def _watch(self, graph: Graph | None, meter: ProgressMeter) -> Finished:
+        client, job = self._instance.client, self.job
+        self._instance.running[job.id] = self.prompt_id
+        try:
+            async with (
+                asyncio.timeout(self._context.job_timeout_seconds),
+                client.watch(self.prompt_id, attach=graph is None) as watch,
+            ):
+                if graph is not None:
+                    self._submitted = True
+                    self._started_at = self._context.clock()
+                    await self._submit(graph)
+                self._teller.step(SUBMITTED)
+                async for message in watch:
+                    match message:
+                        case ExecutionStart():
+                            # Until now it stood behind another, which says nothing of its length.
+                            self._started_at = self._context.clock()
+                        case Finished(websocket_images_lost=True):
+                            raise PromptLost("The result came while nobody was connected.")
+                        case Finished():
+                            return message
+                        case ExecutionError():
+                            raise node_failed(message)
+                        case ExecutionInterrupted():
+                            raise Interrupted("Somebody interrupted the run at the instance.")
+                        case Lost(reason=reason):
+                            raise PromptLost(f"The instance lost the run: {reason}.")
+                        case Preview():
+                            self._teller.show(message)
+                        case _:
+                            self._teller.advance(meter.take(message))
+            raise PromptLost("The instance said nothing of how the run ended.")
+        except TimeoutError:
+            await self._cancel_prompt()
+            raise RunTimeout(
+                f"The run took longer than {self._context.job_timeout_seconds:.0f} s."
+            ) from None
+        except InstanceUnreachable as error:
+            if graph is None or error.data.get("never_sent") or not await self._has_arrived():
+                self._submitted = False
+                raise
+        finally:
+            self._executed_at = self._context.clock()
+            self._instance.running.pop(job.id, None)
+            self._leave_seat()
+        return await self._watch(None, meter)
+
+    async def _submit(self, graph: Graph) -> None:
+        try:
+            submitted = await self._instance.client.submit(graph, prompt_id=self.prompt_id)
+        except GraphRejected:
+            self._submitted = False
+            raise
+        if submitted.node_errors:
+            # ComfyUI would run the rest: half a result that looks like a whole one.
+            await self._cancel_prompt()
+            raise GraphRejected(
+                {"message": "some outputs failed validation"}, submitted.node_errors
+            )
+
+    async def _has_arrived(self) -> bool:
+        """Whether a POST without an answer reached the instance. Raises InstanceUnreachable."""
+        for pause in FIND_AGAIN_SECONDS:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(InstanceUnreachable):
+                return await self._instance.client.find(self.prompt_id) != "absent"
+        raise InstanceUnreachable("The instance took the graph, or not, and went away.")
+
+    # -- recording -----------------------------------------------------------------------------
+
+    async def _record_success(self, plan: Plan, finished: Finished) -> None:
+        context, job = self._context, self.job
+        self._teller.step(EXECUTED)
+        try:
+            items = items_of(finished, plan.counting)
+            assets = await collect(context, self._instance, job, self.lease, items)
+        except AtelierError as error:
+            await self._record_error(error)
+            return
+        outputs = tuple(output_record(asset) for asset in assets)
+        timings = self._timings()
+
+        async def work(conn: Any) -> bool:
+            if not await context.queue.finish(
+                conn,
+                job.id,
+                self.lease,
+                outputs=outputs,
+                timings=timings,
+                inputs=None if plan.inputs == job.inputs else plan.inputs,
+                variant=plan.variant,
+            ):
+                return False
+            await context.catalog.insert(conn, assets)
+            return True
+
+        if not await self._persist(work):
+            self.log.warning("somebody else finished this job first; discarding our result")
+            for asset in assets:
+                for key in filter(None, (asset.key, asset.thumbnail_key)):
+                    with contextlib.suppress(AtelierError):
+                        await context.store.delete(key)
+            return
+        self._teller.step(DONE)
+        context.estimates.learn(job.workflow, plan.variant, timings["execute_ms"])
+        payload = [OutputView.of(output).as_dict() for output in outputs]
+        self._teller.tell(events.finished(job.id, job.user, outputs=payload, seed=job.seed))
+        self.log.info("finished", outputs=len(outputs), **timings)
+
+    async def _record_error(self, error: AtelierError) -> None:
+        context, job = self._context, self.job
+        if isinstance(error, InstanceError):
+            self._instance.suspect()
+        if isinstance(error, InstanceUnreachable) and not self._submitted:
+            # It never got there: wait for an instance without using up an attempt.
+            await self._release()
+            return
+        if isinstance(error, OutOfMemory):
+            with contextlib.suppress(AtelierError):
+                await self._instance.client.free(unload_models=True, free_memory=True)
+        record = error.as_dict()
+        again = error.retryable and job.attempts < job.max_attempts
+        if isinstance(error, OutOfMemory):
+            again = again and job.attempts < 2
+        run_after_ms = backoff_ms(job.attempts, context.rng)
+
+        async def work(conn: Any) -> str | None:
+            if again:
+                status = await context.queue.retry(
+                    conn,
+                    job.id,
+                    self.lease,
+                    record,
+                    delay_ms=run_after_ms,
+                    avoid_instance=self._instance.id if isinstance(error, InstanceError) else None,
+                )
+                return status or None
+            timings = self._timings()
+            failed = await context.queue.fail(conn, job.id, self.lease, record, timings)
+            return FAILED if failed else None
+
+        status = await self._persist(work)
+        if status is None:
+            self.log.warning("somebody else took this job over; our failure is not recorded")
+        elif status == CANCELLED:
+            self._teller.tell(events.cancelled(job.id, job.user))
+        elif status == QUEUED:
+            self.log.warning("trying again", code=error.code, reason=error.message)
+            self._teller.tell(
+                events.retrying(
+                    job.id,
+                    job.user,
+                    error=record,
+                    attempt=job.attempts,
+                    run_after_ms=context.now_ms() + run_after_ms,
+                )
+            )
+        else:
+            self.log.warning("failed", code=error.code, reason=error.message)
+            self._teller.tell(events.failed(job.id, job.user, error=record, attempts=job.attempts))
+
+    async def _record_stop(self, reason: StopReason) -> None:
+        queue, job = self._context.queue, self.job
+        if reason == "cancelled":
+            if self._submitted:
+                await self._cancel_prompt()
+            self._leave_seat()
+            if await self._persist(lambda conn: queue.finish_cancelled(conn, job.id, self.lease)):
+                self._teller.tell(events.cancelled(job.id, job.user))
+                self.log.info("cancelled")
+        elif reason == "handover" and not self._submitted:
+            await self._release()
+
+    async def _release(self) -> None:
+        """Hand the job back to the queue, unless its cancellation was asked for meanwhile."""
+        queue, job = self._context.queue, self.job
+
+        async def work(conn: Any) -> bool:
+            await queue.release(conn, job.id, self.lease)
+            now = await queue.get(conn, job.id)
+            return now is not None and now.lease == self.lease and now.status == CANCELLED
+
+        if await self._persist(work):
+            self._teller.tell(events.cancelled(job.id, job.user))
+
+    async def _cancel_prompt(self) -> None:
+        with contextlib.suppress(AtelierError):
+            await self._instance.client.cancel(self.prompt_id)
+
+    async def _persist(self, work: Callable[[Any], Any]) -> Any:
+        """Run ``work`` in a transaction, however long the database is away.
+
+        The lease may run out meanwhile; its number in ``work`` then decides whether we may write.
+        """
+        while True:
+            try:
+                return await self._context.database.run(work)
+            except DatabaseUnavailable as error:
+                self.log.warning("the database is away; the outcome waits", reason=error.message)
+                await asyncio.sleep(1)
+
+    def _timings(self) -> dict[str, int]:
+        now = self._context.clock()
+        executed = self._executed_at or now
+        return {
+            "queued_ms": max(0, (self.job.started_at_ms or 0) - self.job.created_at_ms),
+            "prepare_ms": int((self._started_at - self._claimed_at) * 1000),
+            "execute_ms": int((executed - self._started_at) * 1000),
+            "collect_ms": int((now - executed) * 1000),
+        }

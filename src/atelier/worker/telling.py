@@ -1,0 +1,60 @@
+"""Tells listeners how far a job is."""
+
+from atelier.comfy.messages import Preview
+from atelier.events import event as events
+from atelier.jobs.job import Job, Progress
+from atelier.worker.context import Context
+from atelier.worker.progress import ACCEPTED
+
+PREVIEW_SECONDS = 0.2  # at most five previews a second reach listeners
+
+
+class Teller:
+    """Publishes a job's events; ``progress`` never falls, also where another worker began it."""
+
+    def __init__(self, context: Context, job: Job) -> None:
+        self._bus = context.bus
+        self._clock = context.clock
+        self._job = job
+        self._preview_at = 0.0
+        self.progress = Progress(percent=ACCEPTED)
+        if job.progress.percent > ACCEPTED:
+            self.progress = job.progress
+
+    def tell(self, event: events.Event) -> None:
+        self._bus.publish(event)
+
+    def step(self, percent: int) -> None:
+        """Tell that the job has come to ``percent``, between nodes."""
+        self.advance(Progress(percent=percent))
+
+    def advance(self, progress: Progress | None) -> None:
+        """Tell ``progress`` unless it is None, or less than before."""
+        if progress is None or progress.percent < self.progress.percent:
+            return
+        self.progress = progress
+        self.tell(
+            events.progress(
+                self._job.id,
+                self._job.user,
+                percent=progress.percent,
+                step=progress.step,
+                steps=progress.steps,
+                node=progress.node,
+            )
+        )
+
+    def show(self, preview: Preview) -> None:
+        """Tell a preview, unless the one before is a moment old."""
+        now = self._clock()
+        if now - self._preview_at >= PREVIEW_SECONDS:
+            self._preview_at = now
+            self.tell(
+                events.preview(
+                    self._job.id,
+                    self._job.user,
+                    image=preview.image,
+                    media_type=preview.media_type,
+                    node=preview.node,
+                )
+            )
