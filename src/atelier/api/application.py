@@ -1,0 +1,89 @@
+"""The application: every dialect on one set of services."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+from starlette.middleware import Middleware
+
+from atelier.api import problems
+from atelier.api.documents import install_pages
+from atelier.api.health import health_router
+from atelier.api.json import Json
+from atelier.api.middleware import BodyLimit, RequestLog
+from atelier.api.native import native_router
+from atelier.api.openapi import document
+from atelier.api.streams import OpenStreams
+from atelier.api.transform import transform_router
+from atelier.service import Services
+
+# A batch of pictures as data: URLs, or a form with several photos.
+MAX_BODY_BYTES = 100_000_000
+
+_DESCRIPTION = """
+The production front of ComfyUI: hand in work, get pictures back.
+
+**jobs**, **workflows**, **assets** and **events** are the native API; **transform** is the
+dialect of tasks for apps. Every error is a problem document (RFC 9457) with a stable `code`.
+The examples work when you press *Execute*: they carry a real photo with them.
+"""
+_TAGS: list[dict[str, Any]] = [
+    {"name": "jobs", "description": "Submit work, look at it, wait, cancel, try again."},
+    {"name": "workflows", "description": "What can be run, each with its own typed inputs."},
+    {"name": "assets", "description": "Pictures that you bring and that jobs make."},
+    {"name": "events", "description": "What happens, as it happens; also WebSocket /v1/events."},
+    {"name": "transform", "description": "Style transform: tasks by user id and picture URL."},
+    {"name": "state", "description": "Health, instances and figures."},
+]
+
+
+def create_api(
+    services: Services,
+    *,
+    title: str = "atelier",
+    version: str = "0.1.0",
+    public_url: str | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    shutting_down: asyncio.Event | None = None,
+) -> FastAPI:
+    """The ASGI application. Set ``shutting_down`` to end the open event streams.
+
+    ``public_url`` is where callers reach the service, for absolute addresses; without it the
+    address of each request is used.
+    """
+    app = FastAPI(
+        title=title,
+        version=version,
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[
+            Middleware(RequestLog),
+            Middleware(BodyLimit, max_bytes=max_body_bytes),
+        ],
+    )
+    streams = OpenStreams(shutting_down)
+    problems.install(app)
+    install_pages(app)
+    app.include_router(health_router(services, version))
+    app.include_router(native_router(services, streams))
+    app.include_router(transform_router(services, streams, public_url=public_url))
+    _serve_openapi(app, services)
+    return app
+
+
+def _serve_openapi(app: FastAPI, services: Services) -> None:
+    made: dict[tuple[tuple[str, str], ...], Mapping[str, Any]] = {}
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        workflows = services.overview.workflows()
+        key = tuple((workflow.name, workflow.version) for workflow in workflows)
+        if key not in made:
+            made.clear()
+            made[key] = document(app, workflows)
+        return Json(made[key])

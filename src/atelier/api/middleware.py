@@ -1,0 +1,98 @@
+"""Around every request: one log line, a limit to the body, and an answer to what nobody caught."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from atelier.api.problems import Problem, internal_error, problem_response
+
+_NUL = Problem("ROUTE_NOT_FOUND", 404, "An address has no NUL characters.")
+
+log = structlog.get_logger("atelier.api")
+
+
+class RequestLog:
+    """Logs method, path, status and duration; what nobody caught becomes a 500, with its trace."""
+
+    def __init__(self, app: ASGIApp, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        started = self._clock()
+        status: int | None = None
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status = message["status"]
+            elif message["type"] == "websocket.accept":
+                status = 101
+            await send(message)
+
+        try:
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+                # No address of ours has one, and PostgreSQL refuses to look for it.
+                status = 404
+                await problem_response(_NUL, scope["path"])(scope, receive, watched)
+                return
+            await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            status = 499  # nginx's number for a client that left before the answer
+        except Exception:
+            log.exception("unhandled", method=scope.get("method"), path=scope["path"])
+            if status is None and scope["type"] == "http":
+                status = 500
+                await problem_response(internal_error(), scope["path"])(scope, receive, send)
+            elif scope["type"] == "websocket":
+                # 1011: the server met a condition that it didn't expect.
+                await send({"type": "websocket.close", "code": 1011})
+        finally:
+            log.info(
+                "request",
+                method=scope.get("method", "WS"),
+                path=scope["path"],
+                status=status,
+                milliseconds=round((self._clock() - started) * 1000, 1),
+            )
+
+
+class BodyLimit:
+    """Refuses a body of more than ``max_bytes``, told or counted, before it is in memory."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        told = Headers(scope=scope).get("content-length", "")
+        too_large = told.isascii() and told.isdigit() and int(told[:20]) > self._max_bytes
+        read = 0
+
+        async def limited() -> Message:
+            nonlocal read
+            if too_large:
+                raise self._refusal()
+            message = await receive()
+            if message["type"] == "http.request":
+                read += len(message.get("body", b""))
+                if read > self._max_bytes:
+                    raise self._refusal()
+            return message
+
+        await self._app(scope, limited, send)
+
+    def _refusal(self) -> HTTPException:
+        megabytes = self._max_bytes / 1_000_000
+        return HTTPException(413, f"The body is larger than {megabytes:g} MB.")

@@ -1,0 +1,114 @@
+"""/v1/assets: bring pictures, fetch pictures."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.datastructures import UploadFile
+
+from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE
+from atelier.api.fields import FieldError
+from atelier.api.files import asset_response
+from atelier.api.json import Json
+from atelier.api.native.models import AssetModel
+from atelier.api.native.render import asset_json
+from atelier.api.problems import Refused, invalid
+from atelier.service import Services
+
+AssetId = Annotated[str, Path(description="The asset's id.", max_length=100)]
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "schema": {
+        "type": "object",
+        "properties": {"file": {"type": "string", "format": "binary"}},
+        "required": ["file"],
+    }
+}
+_UPLOAD_HINT = "curl -F file=@photo.jpg .../v1/assets, or the picture itself as the body."
+
+
+def assets_router(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1/assets", tags=["assets"])
+    assets = services.assets
+
+    @router.post(
+        "",
+        status_code=201,
+        response_model=AssetModel,
+        responses=PROBLEMS,
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"multipart/form-data": _FORM, "image/*": _BINARY},
+            }
+        },
+        summary="Upload a picture",
+    )
+    async def upload_asset(
+        request: Request,
+        user: Annotated[str, Query(min_length=1, max_length=200)] = "anonymous",
+        filename: Annotated[str | None, Query(max_length=255)] = None,
+    ) -> Response:
+        """A form with a `file`, or the picture itself as the body. It is checked, turned
+        upright and freed of metadata; name it in inputs as `asset:ID`."""
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            async with request.form(max_files=1, max_fields=10) as form:
+                file = form.get("file")
+                if not isinstance(file, UploadFile):
+                    error = FieldError("file", "is required: a picture")
+                    raise Refused(invalid(error, hint=_UPLOAD_HINT))
+                data, filename = await file.read(), filename or file.filename
+        else:
+            data = await request.body()
+        if not data:
+            error = FieldError("body", "must not be empty")
+            raise Refused(invalid(error, hint=_UPLOAD_HINT))
+        view = await assets.upload(data, filename=filename, user=user)
+        return Json(asset_json(view), 201, {"Location": f"/v1/assets/{view.id}"})
+
+    @router.get(
+        "/{asset_id}",
+        response_model=AssetModel,
+        responses=PROBLEMS_OF_ONE,
+        summary="Look at a picture's data",
+    )
+    async def get_asset(asset_id: AssetId) -> Response:
+        return Json(asset_json(await assets.get(asset_id)))
+
+    for address, thumbnail, summary in (
+        ("content", False, "Fetch a picture"),
+        ("thumbnail", True, "Fetch a picture's thumbnail"),
+    ):
+        _add_file_route(router, services, address, thumbnail, summary)
+    return router
+
+
+def _add_file_route(
+    router: APIRouter, services: Services, address: str, thumbnail: bool, summary: str
+) -> None:
+    async def fetch(request: Request, asset_id: AssetId) -> Response:
+        """Answers ranges and conditional requests; the content behind an id never changes."""
+        content = await services.assets.open(asset_id, thumbnail=thumbnail)
+        if content.redirect_url is not None:
+            # A signed address expires: the redirect must not outlive it.
+            headers = {"Cache-Control": "private, max-age=60"}
+            return RedirectResponse(content.redirect_url, 307, headers)
+        return await asset_response(content, request.method, request.headers)
+
+    binary = {"content": {"image/*": _BINARY}, "description": "The bytes."}
+    router.add_api_route(
+        f"/{{asset_id}}/{address}",
+        fetch,
+        methods=["GET"],
+        response_class=Response,
+        responses={**PROBLEMS_OF_ONE, 200: binary, 206: binary},
+        summary=summary,
+        operation_id=f"fetch_asset_{address}",
+    )
+    router.add_api_route(
+        f"/{{asset_id}}/{address}",
+        fetch,
+        methods=["HEAD"],
+        response_class=Response,
+        include_in_schema=False,
+    )

@@ -1,0 +1,194 @@
+"""What /v1 takes and gives, as the OpenAPI document shows it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from atelier.api.json import checked_plain, encode
+from atelier.examples import example_picture
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+User = Annotated[str, Field(min_length=1, max_length=200)]
+Priority = Annotated[int, Field(ge=-100, le=100)]
+
+SUBMIT_EXAMPLE: dict[str, Any] = {
+    "workflow": "style_change",
+    "inputs": {"image": example_picture(), "style": "clay", "strength": 0.6},
+    "user": "ada",
+}
+
+
+_METADATA_BYTES = 16_384
+
+
+def _short(value: dict[str, Any]) -> dict[str, Any]:
+    if len(encode(checked_plain(value))) > _METADATA_BYTES:
+        raise ValueError(f"may have at most {_METADATA_BYTES // 1024} KB as JSON")
+    return value
+
+
+class SubmitJob(BaseModel):
+    """Work to do: a workflow by name, or a graph in ComfyUI's API format, and its inputs."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [SUBMIT_EXAMPLE]}, title="Submit a job"
+    )
+
+    workflow: Annotated[
+        str | dict[str, Any],
+        AfterValidator(checked_plain),
+        Field(description="Name of a workflow, or a whole graph in ComfyUI's API format."),
+    ]
+    inputs: Annotated[
+        dict[str, Any],
+        AfterValidator(checked_plain),
+        Field(
+            default_factory=dict,
+            description="The workflow's inputs; pictures as http(s) or data: URL, or asset:ID.",
+        ),
+    ]
+    user: Annotated[User, Field(description="Whose job it is; lists are per user.")] = "anonymous"
+    priority: Annotated[Priority, Field(description="Higher goes first.")] = 0
+    metadata: Annotated[
+        dict[str, Any],
+        AfterValidator(_short),
+        Field(default_factory=dict, description="Yours; returned as it is. At most 16 KB."),
+    ]
+    max_attempts: Annotated[
+        int | None, Field(ge=1, le=10, description="Attempts in all, when retrying can help.")
+    ] = None
+
+
+class ProgressModel(BaseModel):
+    percent: int = Field(ge=0, le=100)
+    step: int | None
+    steps: int | None
+    node: str | None
+
+
+class QueueModel(BaseModel):
+    position: int | None = Field(description="1 is next; null unless the job waits.")
+    eta_seconds: float | None = Field(description="Until it is finished, where that is known.")
+
+
+class OutputModel(BaseModel):
+    id: str
+    url: str
+    thumbnail_url: str | None
+    media_type: str
+    width: int | None
+    height: int | None
+    size_bytes: int
+    node: str | None
+    thumbhash: str | None
+    filename: str | None
+
+
+class JobErrorModel(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    message: str
+    hint: str | None = None
+    node: str | None = None
+    retryable: bool = False
+
+
+class JobModel(BaseModel):
+    """A job."""
+
+    id: str
+    status: JobStatus
+    workflow: str
+    workflow_version: str | None
+    variant: str | None = Field(description="Which variant of the workflow was used.")
+    user: str
+    priority: int
+    progress: ProgressModel
+    queue: QueueModel
+    message: str | None = Field(description="Why it waits, for a person.")
+    inputs: dict[str, Any]
+    graph: dict[str, Any] | None = Field(description="The graph, when it was submitted as one.")
+    seed: int | None
+    outputs: list[OutputModel]
+    error: JobErrorModel | None
+    attempts: int
+    max_attempts: int
+    instance: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    updated_at: str
+    timings: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class JobPageModel(BaseModel):
+    jobs: list[JobModel]
+    next_cursor: str | None = Field(description="Pass it as `cursor`; null on the last page.")
+
+
+class AssetModel(BaseModel):
+    id: str
+    url: str
+    thumbnail_url: str | None
+    media_type: str
+    width: int | None
+    height: int | None
+    size_bytes: int
+    sha256: str
+    thumbhash: str | None
+    filename: str | None
+    created_at: str
+
+
+class WorkflowModel(BaseModel):
+    name: str
+    version: str
+    manifest: dict[str, Any]
+    input_schema: dict[str, Any]
+    runnable: bool | None = Field(description="null: no instance is reachable.")
+    variant: str | None
+    missing: list[str]
+
+
+class WorkflowListModel(BaseModel):
+    workflows: list[WorkflowModel]
+
+
+class InstanceModel(BaseModel):
+    id: str
+    url: str
+    state: Literal["up", "down", "draining"]
+    embedded: bool
+    version: str | None
+    queue_remaining: int | None
+    running_jobs: list[str]
+    devices: list[dict[str, Any]]
+    models_count: int
+    nodes_count: int
+    last_error: str | None
+    latency_ms: float | None
+    connections: int
+
+
+class InstanceListModel(BaseModel):
+    instances: list[InstanceModel]
+
+
+class TimesModel(BaseModel):
+    mean: float | None
+    p95: float | None
+
+
+class StatsModel(BaseModel):
+    by_status: dict[str, int]
+    by_workflow: dict[str, int]
+    by_style: dict[str, int]
+    success_rate: float | None
+    failure_rate: float | None
+    queue_length: int
+    wait_seconds: TimesModel
+    run_seconds: TimesModel
+    memory_bytes: int | None
+    instances: list[InstanceModel]

@@ -1,0 +1,92 @@
+"""The OpenAPI document: the routes', and a typed run for every workflow that there is now."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from atelier.api.documents import ProblemModel
+from atelier.examples import example_picture
+from atelier.service import WorkflowView
+
+TYPED_RUN = "/v1/workflows/{name}"
+_REFERENCES = "#/components/schemas/{model}"
+
+
+def document(app: FastAPI, workflows: Sequence[WorkflowView]) -> dict[str, Any]:
+    """The document for ``app`` with ``workflows``."""
+    made = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
+    schemas = made["components"]["schemas"]
+    # The framework describes an error shape that never leaves this service.
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = ProblemModel.model_json_schema(ref_template=_REFERENCES)
+    schemas.update(problem.pop("$defs", {}))
+    schemas["ProblemModel"] = problem
+    general = made["paths"][TYPED_RUN]["post"]
+    for workflow in workflows:
+        made["paths"][f"/v1/workflows/{workflow.name}"] = {"post": _typed_run(general, workflow)}
+    return made
+
+
+def _typed_run(general: Mapping[str, Any], workflow: WorkflowView) -> dict[str, Any]:
+    schema = {key: value for key, value in workflow.input_schema.items() if key != "$schema"}
+    parameters = [one for one in general.get("parameters", ()) if one.get("in") != "path"]
+    return {
+        **general,
+        "tags": ["workflows"],
+        "summary": f"Run {text_of(workflow.manifest.get('title')) or workflow.name}",
+        "description": text_of(workflow.manifest.get("help")) or general.get("description", ""),
+        "operationId": f"run_{workflow.name}",
+        "parameters": parameters,
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": schema, "example": example_inputs(workflow)},
+                "multipart/form-data": {"schema": _form_schema(workflow)},
+            },
+        },
+    }
+
+
+def text_of(text: Any) -> str | None:
+    """A manifest's text, which may be one string or one for each language."""
+    if isinstance(text, Mapping):
+        return str(text.get("en") or next(iter(text.values()), ""))
+    return None if text is None else str(text)
+
+
+def example_inputs(workflow: WorkflowView) -> dict[str, Any]:
+    """Inputs with which the workflow runs on a fresh installation."""
+    example: dict[str, Any] = {}
+    for declared in workflow.manifest.get("inputs", ()):
+        name, default = declared["name"], declared.get("default")
+        if declared["type"] in ("image", "mask"):
+            if declared.get("required"):
+                example[name] = example_picture()
+        elif declared["type"] != "seed" and default is not None:
+            example[name] = default
+        elif declared.get("required"):
+            example[name] = declared.get("example") or declared.get("placeholder") or "a cat"
+    return example
+
+
+def _form_schema(workflow: WorkflowView) -> dict[str, Any]:
+    """The same inputs as form fields, pictures as files."""
+    properties: dict[str, Any] = {}
+    required = []
+    for declared in workflow.manifest.get("inputs", ()):
+        name = declared["name"]
+        is_file = declared["type"] in ("image", "mask")
+        known = workflow.input_schema.get("properties", {}).get(name, {})
+        properties[name] = {"type": "string", "format": "binary"} if is_file else known
+        if declared.get("required"):
+            required.append(name)
+    return {"type": "object", "properties": properties, "required": required}

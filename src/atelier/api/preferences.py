@@ -1,0 +1,35 @@
+"""What a caller prefers: how long to wait (RFC 7240), and an answer as a picture."""
+
+from dataclasses import dataclass
+
+MAX_WAIT_SECONDS = 120
+_PICTURE_WAIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """``wait_seconds`` None: answer at once. ``wait`` is the preference as it is honoured."""
+
+    wait: str | None = None
+    wait_seconds: float | None = None
+    picture: bool = False
+
+
+def preferences(prefer: str | None, accept: str | None) -> Preferences:
+    """Read the headers Prefer and Accept; what isn't understood is ignored, as RFC 7240 asks."""
+    wait, seconds = _wait(prefer or "")
+    first = (accept or "").partition(",")[0].partition(";")[0].strip().lower()
+    picture = first.startswith("image/")
+    if picture and seconds is None:
+        seconds = _PICTURE_WAIT_SECONDS
+    return Preferences(wait, seconds, picture)
+
+
+def _wait(prefer: str) -> tuple[str | None, float | None]:
+    for preference in prefer.split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        digits = value.strip().strip('"')
+        if name.strip().lower() == "wait" and digits.isascii() and digits.isdigit():
+            seconds = min(int(digits[:9]), MAX_WAIT_SECONDS)
+            return str(seconds), float(seconds)
+    return None, None

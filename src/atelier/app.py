@@ -1,0 +1,336 @@
+"""The composition root: picks the adapters, wires services and faces, runs them together."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from atelier import __version__
+from atelier.api import create_api
+from atelier.database import Database
+from atelier.errors import ConfigurationError
+from atelier.events.memory import MemoryBus
+from atelier.jobs.queue import JobQueue
+from atelier.media.cache import DownloadCache
+from atelier.media.catalog import Catalog
+from atelier.media.fetch import Fetcher
+from atelier.outbound import GuardedSession
+from atelier.pool.pool import Pool, client_id
+from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
+from atelier.service import Assets, Generations, Overview, Services
+from atelier.service.capabilities import Capabilities
+from atelier.service.estimates import Estimates
+from atelier.service.planning import Planner
+from atelier.service.positions import PositionTeller
+from atelier.service.relay import Relay
+from atelier.settings import Settings
+from atelier.storage.objects import ObjectStore, open_store
+from atelier.worker.context import Context
+from atelier.worker.dispatch import Dispatcher
+from atelier.worker.housekeeping import sweep_forever
+from atelier.worker.identity import worker_identity
+from atelier.workflows.library import Library
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_COMFYUI = "http://127.0.0.1:8188"  # where ComfyUI listens unless told otherwise
+FIRST_CONTACT_SECONDS = 10.0
+SWEPT_DIALECTS = ("transform",)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What runs in this process."""
+
+    settings: Settings
+    services: Services
+    pool: Pool
+    database: Database
+    store: ObjectStore
+    dispatcher: Dispatcher | None
+    embedded: bool
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def check_data_dir(folder: Path) -> None:
+    """Raise ConfigurationError unless files can be written in ``folder``, made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {folder.absolute()} can't be written to: {error.strerror}.",
+            hint="Choose another with ATELIER_DATA_DIR, or give this user the right to write.",
+        ) from None
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The configured database, brought up to date. Raises ConfigurationError."""
+    async with await Database.open(settings.database) as database:
+        await database.migrate()
+        yield database
+
+
+def open_configured_store(settings: Settings) -> ObjectStore:
+    credentials = {
+        "access_key_id": settings.storage_access_key,
+        "secret_access_key": settings.storage_secret_key,
+    }
+    given = {name: value.get_secret_value() for name, value in credentials.items() if value}
+    if not settings.storage.startswith("s3://"):
+        given = {}
+    return open_store(settings.storage, **given)
+
+
+@asynccontextmanager
+async def application(
+    settings: Settings, *, worker: bool, embedded: bool
+) -> AsyncIterator[Application]:
+    """Everything but the HTTP face: opened in order, closed in the opposite one.
+
+    ``worker``: claim and run jobs here. ``embedded``: the embedded engine may be started.
+    Raises ConfigurationError with a sentence for the person who started us.
+    """
+    check_data_dir(settings.data_dir)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings))
+        store = open_configured_store(settings)
+        owner = stack.enter_context(worker_identity(settings.data_dir / "workers"))
+        if not worker:
+            owner = f"{owner}-api"
+        bus = MemoryBus()
+        pool, is_embedded = await _open_pool(stack, settings, owner, embedded=embedded)
+        folders = [settings.workflows_dir] if settings.workflows_dir else []
+        library = Library(folders)
+        queue = JobQueue(database.dialect)
+        catalog = Catalog(database.dialect)
+        capabilities = Capabilities()
+        rng = random.Random()
+        estimates = Estimates(instances_up=lambda: len(pool.up()), now_ms=now_ms)
+        assets = Assets(database=database, catalog=catalog, store=store)
+        dispatcher: Dispatcher | None = None
+        overview = Overview(
+            database=database,
+            queue=queue,
+            store=store,
+            library=library,
+            pool=pool,
+            capabilities=capabilities,
+            running_jobs=lambda: dispatcher.running if dispatcher else 0,
+        )
+        planner = Planner(library=library, pool=pool, capabilities=capabilities, rng=rng)
+        relay = Relay(
+            database=database,
+            queue=queue,
+            bus=bus,
+            worker=owner if worker else None,
+            own=lambda: dispatcher.running_ids if dispatcher else (),
+        )
+        generations = Generations(
+            database=database,
+            queue=queue,
+            planner=planner,
+            assets=assets,
+            bus=bus,
+            estimates=estimates,
+            waiting_because=overview.waiting_because,
+            on_accepted=relay.expect,
+        )
+        pool.on_change(bus.wake)
+        if worker:
+            session = await stack.enter_async_context(GuardedSession(settings.fetch_allow))
+            cache = None
+            if settings.download_cache_mb:
+                folder = settings.data_dir / "downloads"
+                cache = DownloadCache(folder, max_bytes=settings.download_cache_mb * 1_000_000)
+            context = Context(
+                worker=owner,
+                database=database,
+                queue=queue,
+                catalog=catalog,
+                store=store,
+                fetcher=Fetcher(session, cache=cache),
+                library=library,
+                capabilities=capabilities,
+                estimates=estimates,
+                pool=pool,
+                bus=bus,
+                clock=time.monotonic,
+                now_ms=now_ms,
+                rng=rng,
+                job_timeout_seconds=settings.job_timeout_seconds,
+            )
+            dispatcher = await stack.enter_async_context(
+                Dispatcher(
+                    context,
+                    capacity=_capacity(settings, len(pool.instances)),
+                    grace_seconds=settings.grace_seconds,
+                )
+            )
+            sweeping = sweep_forever(
+                context, dialects=SWEPT_DIALECTS, hours=settings.task_cleanup_hours
+            )
+            await stack.enter_async_context(_background(sweeping, "sweep"))
+        # Beside a worker too: others may share the database, and run what is listened to here.
+        await stack.enter_async_context(_background(relay.run(), "relay"))
+        positions = PositionTeller(database=database, queue=queue, bus=bus, estimates=estimates)
+        await stack.enter_async_context(_background(positions.run(), "positions"))
+        yield Application(
+            settings=settings,
+            services=Services(generations, assets, overview),
+            pool=pool,
+            database=database,
+            store=store,
+            dispatcher=dispatcher,
+            embedded=is_embedded,
+        )
+
+
+def _capacity(settings: Settings, instances: int) -> int:
+    if settings.seats_are_fixed:
+        return settings.max_concurrent_tasks
+    return max(settings.max_concurrent_tasks, 5 * instances)
+
+
+async def _open_pool(
+    stack: AsyncExitStack, settings: Settings, owner: str, *, embedded: bool
+) -> tuple[Pool, bool]:
+    """The configured instances, and the embedded engine where it is wanted or needed."""
+    urls = list(settings.comfyui_urls)
+    mode = settings.embedded_engine if embedded else "never"
+    if not urls and mode == "auto" and await comfyui_answers(DEFAULT_COMFYUI, 1.0):
+        urls = [DEFAULT_COMFYUI]
+    answering = await asyncio.gather(*(comfyui_answers(url) for url in urls))
+    with_engine = mode == "always" or (mode == "auto" and not any(answering))
+    pool = Pool()
+    for url in urls:
+        pool.add(url, client_id(owner, url))
+    if with_engine:
+        engine = await stack.enter_async_context(EmbeddedEngine(settings.data_dir / "engine"))
+        pool.add(engine.url, client_id(owner, "embedded"), id="embedded", embedded=True)
+    await stack.enter_async_context(pool)
+    if any(answering) or with_engine:
+        await pool.wait_until_any_up(FIRST_CONTACT_SECONDS)
+    return pool, with_engine
+
+
+@asynccontextmanager
+async def _background(work: "asyncio._CoroutineLike[None]", name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+# -- serving -----------------------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: jobs are handed over before the server goes."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to ``host:port``. Raises ConfigurationError where that can't be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol by name: asyncio turns Nagle's delay off only for sockets that say TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if sys.platform != "win32":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Can't listen on {host}:{port}: {error.strerror}.",
+            hint="Stop what uses that port, or choose another with PORT.",
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+@asynccontextmanager
+async def serving(app: Application, listener: socket.socket) -> AsyncIterator[None]:
+    """The HTTP face of ``app`` on ``listener``, until the context is left."""
+    shutting_down = asyncio.Event()
+    api = create_api(
+        app.services,
+        version=__version__,
+        public_url=app.settings.public_url,
+        shutting_down=shutting_down,
+    )
+    config = uvicorn.Config(
+        api,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=64 * 2**20,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,
+        server_header=False,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    try:
+        await server.ready.wait()
+        yield
+    finally:
+        shutting_down.set()
+        server.should_exit = True
+        await task
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """An event that is set by SIGTERM and Ctrl-C; a second one ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            signal.raise_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+        stop.set()
+
+    if sys.platform == "win32":
+        signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(on_signal))
+        yield stop
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

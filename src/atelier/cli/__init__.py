@@ -1,0 +1,215 @@
+"""The commands. Each ends with a sentence and an exit code, never with a stack trace."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from atelier import __version__
+from atelier.errors import AtelierError
+
+T = TypeVar("T")
+
+PROBLEM = 1  # what was asked for did not work
+CONFIGURATION = 2  # it can't be started like this
+
+app = typer.Typer(
+    name="atelier",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+workflows = typer.Typer(
+    help="The workflows that this installation knows.\n\nExample: `atelier workflows list`",
+    no_args_is_help=True,
+)
+app.add_typer(workflows, name="workflows")
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on (PORT).")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder for what is kept (ATELIER_DATA_DIR).")]
+Instances = Annotated[
+    str | None, typer.Option("--comfyui", help="ComfyUI addresses, comma-separated (COMFYUI_URLS).")
+]
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work`` on the fastest event loop that the platform has."""
+    if sys.platform == "win32":
+        return asyncio.run(work)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"atelier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """The production front of ComfyUI: a durable queue, the right instance, pictures back.
+
+    Example: `atelier up`, then open http://127.0.0.1:8000/docs
+    """
+
+
+@app.command()
+def up(
+    host: Host = None, port: Port = None, data_dir: DataDir = None, comfyui: Instances = None
+) -> None:
+    """API and worker in one process, with the embedded engine where no ComfyUI can be reached.
+
+    Example: `COMFYUI_URLS=http://127.0.0.1:8188 atelier up --port 8000`
+    """
+    from atelier.cli.serve import serve
+
+    run_async(serve("up", host=host, port=port, data_dir=data_dir, comfyui_urls=comfyui))
+
+
+@app.command()
+def api(
+    host: Host = None, port: Port = None, data_dir: DataDir = None, comfyui: Instances = None
+) -> None:
+    """The HTTP API alone; workers run elsewhere on the same database and storage.
+
+    Example: `DATABASE_URL=postgresql://atelier@db/atelier atelier api --port 8000`
+    """
+    from atelier.cli.serve import serve
+
+    run_async(serve("api", host=host, port=port, data_dir=data_dir, comfyui_urls=comfyui))
+
+
+@app.command()
+def worker(data_dir: DataDir = None, comfyui: Instances = None) -> None:
+    """A worker alone: claims jobs and runs them on the configured instances.
+
+    Example: `COMFYUI_URLS=http://gpu1:8188,http://gpu2:8188 atelier worker`
+    """
+    from atelier.cli.serve import serve
+
+    run_async(serve("worker", data_dir=data_dir, comfyui_urls=comfyui))
+
+
+@app.command()
+def engine(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8188,
+    root_dir: Annotated[Path, typer.Option("--root", help="Folder for its files.")] = Path(
+        "data/engine"
+    ),
+) -> None:
+    """The embedded CPU engine alone: ComfyUI's protocol, image nodes, no diffusion.
+
+    Example: `atelier engine --port 8189`
+    """
+    from atelier.engine.command import main as engine_main
+
+    arguments = ["--host", host, "--port", str(port), "--root", str(root_dir)]
+    raise typer.Exit(engine_main(arguments))
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, comfyui: Instances = None) -> None:
+    """Check instances, database and storage; say what is wrong and what to do.
+
+    Exit code 0 when everything works, else 1. Example: `atelier doctor`
+    """
+    from atelier.cli.doctor import examine
+
+    if not run_async(examine(data_dir=data_dir, comfyui_urls=comfyui)):
+        raise typer.Exit(PROBLEM)
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database up to date (`up`, `api` and `worker` do so themselves).
+
+    Example: `DATABASE_URL=postgresql://atelier@db/atelier atelier migrate`
+    """
+    from atelier.cli.serve import migrate_database
+
+    typer.echo(run_async(migrate_database(data_dir=data_dir)))
+
+
+@app.command()
+def run(
+    workflow: Annotated[str, typer.Argument(help="A workflow's name, or a graph's JSON file.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", help="NAME=VALUE; a picture is a file or a URL."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where the result goes.")
+    ] = None,
+    data_dir: DataDir = None,
+    comfyui: Instances = None,
+    url: Annotated[
+        str | None, typer.Option(help="The service to use (ATELIER_URL); default: this machine's.")
+    ] = None,
+) -> None:
+    """Run one job with a progress bar: on the running service, or by itself when none runs.
+
+    Example: `atelier run style_change -i image=photo.jpg -i style=clay -o clay.png`
+    """
+    from atelier.cli.run import run_job
+
+    run_async(
+        run_job(
+            workflow,
+            inputs or [],
+            output,
+            data_dir=data_dir,
+            comfyui_urls=comfyui,
+            server_url=url,
+        )
+    )
+
+
+@workflows.command("list")
+def workflows_list() -> None:
+    """Names and titles. Example: `atelier workflows list`"""
+    from atelier.cli.catalogue import list_workflows
+
+    list_workflows()
+
+
+@workflows.command("show")
+def workflows_show(
+    name: Annotated[str, typer.Argument(help="A workflow's name.")],
+) -> None:
+    """Its inputs and variants. Example: `atelier workflows show style_change`"""
+    from atelier.cli.catalogue import show_workflow
+
+    show_workflow(name)
+
+
+def main() -> None:
+    """The entry point: errors become a sentence, a hint and an exit code."""
+    try:
+        app()
+    except AtelierError as error:
+        typer.echo(f"atelier: {error.message}", err=True)
+        if error.hint:
+            typer.echo(f"  {error.hint}", err=True)
+        configuration = error.code == "CONFIGURATION_ERROR" or _is_configuration(error)
+        sys.exit(CONFIGURATION if configuration else PROBLEM)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _is_configuration(error: AtelierError) -> bool:
+    from atelier.errors import ConfigurationError
+
+    return isinstance(error, ConfigurationError)

@@ -1,0 +1,135 @@
+"""`atelier doctor`: each part, whether it works, and what to do where it doesn't."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from atelier.app import DEFAULT_COMFYUI, check_data_dir, open_configured_store
+from atelier.comfy.client import ComfyClient
+from atelier.database import Database
+from atelier.errors import AtelierError
+from atelier.settings import Settings, load_settings
+from atelier.telemetry import configure_logging
+from atelier.workflows.library import Library, requirements, satisfied
+
+TIMEOUT_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    part: str
+    ok: bool
+    message: str
+    hint: str = ""
+
+
+async def examine(*, data_dir: Path | None, comfyui_urls: str | None) -> bool:
+    """Print a finding a line; True when all parts work."""
+    settings = load_settings(data_dir=data_dir, comfyui_urls=comfyui_urls)
+    configure_logging("ERROR")
+    findings = [_data_dir(settings)]
+    findings.append(await _database(settings))
+    findings.append(await _storage(settings))
+    urls = settings.comfyui_urls or (DEFAULT_COMFYUI,)
+    checked = await asyncio.gather(*(_instance(url, settings) for url in urls))
+    for group in checked:
+        findings += group
+    if not settings.comfyui_urls and not checked[0][0].ok:
+        findings[-len(checked[0]) :] = [
+            Finding(
+                "ComfyUI",
+                True,
+                "none is configured; `atelier up` uses the embedded CPU engine.",
+                "Set COMFYUI_URLS=http://host:8188 for diffusion.",
+            )
+        ]
+    console = Console(highlight=False)
+    for finding in findings:
+        mark = "[green]ok  [/green]" if finding.ok else "[red]FAIL[/red]"
+        console.print(f"{mark} {finding.part}: {finding.message}", soft_wrap=True)
+        if finding.hint:
+            console.print(f"     {finding.hint}", soft_wrap=True)
+    return all(finding.ok for finding in findings)
+
+
+def _failed(part: str, error: AtelierError) -> Finding:
+    return Finding(part, False, error.message, error.hint)
+
+
+def _data_dir(settings: Settings) -> Finding:
+    try:
+        check_data_dir(settings.data_dir)
+    except AtelierError as error:
+        return _failed("data folder", error)
+    return Finding("data folder", True, str(settings.data_dir.absolute()))
+
+
+async def _database(settings: Settings) -> Finding:
+    try:
+        async with await Database.open(settings.database) as database:
+            version = await database.version()
+            fresh = settings.database_url is None
+            if fresh:
+                await database.migrate()
+            await database.check()
+            return Finding("database", True, f"{version}, up to date")
+    except AtelierError as error:
+        return _failed("database", error)
+
+
+async def _storage(settings: Settings) -> Finding:
+    where = settings.storage.split("?")[0]
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await open_configured_store(settings).check()
+    except AtelierError as error:
+        return _failed(f"storage {where}", error)
+    except TimeoutError:
+        return Finding(
+            f"storage {where}",
+            False,
+            f"no answer within {TIMEOUT_SECONDS:.0f} s.",
+            "Check the endpoint in STORAGE_URL.",
+        )
+    return Finding(f"storage {where}", True, "written, read and deleted")
+
+
+async def _instance(url: str, settings: Settings) -> list[Finding]:
+    part = f"ComfyUI {url}"
+    try:
+        async with ComfyClient(url, "atelier-doctor") as client:
+            # First, since where nobody listens this fails at once.
+            system = await client.system_stats()
+            await client.wait_connected(5)
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            await client.system_stats()
+            milliseconds = (loop.time() - started) * 1000
+            info = await client.object_info()
+    except AtelierError as error:
+        hint = error.hint or "Start it, and check the address in COMFYUI_URLS."
+        return [Finding(part, False, error.message, hint)]
+    version = system.get("system", {}).get("comfyui_version", "unknown version")
+    findings = [
+        Finding(part, True, f"{version}, {len(info.classes)} nodes, {milliseconds:.0f} ms away")
+    ]
+    library = Library([settings.workflows_dir] if settings.workflows_dir else [])
+    for name in library.names():
+        alternatives = requirements(library.get(name), {})
+        lacking = {one.variant: satisfied(one, info) for one in alternatives}
+        runs = [variant for variant, missing in lacking.items() if not missing]
+        if runs:
+            findings.append(Finding(part, True, f"runs {name} ({runs[0]})"))
+        else:
+            first = next(iter(lacking.items()))
+            findings.append(
+                Finding(
+                    part,
+                    False,
+                    f"can't run {name} ({first[0]}): it lacks {', '.join(first[1])}.",
+                    "Install what is missing there, or leave this workflow to another instance.",
+                )
+            )
+    return findings

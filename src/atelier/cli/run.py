@@ -1,0 +1,235 @@
+"""`atelier run`: one job from a terminal, on the running service or by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from atelier.app import application, listen, serving
+from atelier.errors import AtelierError, InvalidRequest
+from atelier.settings import Settings, load_settings
+from atelier.telemetry import configure_logging
+
+CONNECT_SECONDS = 3.0
+
+
+class JobFailed(AtelierError):
+    code = "JOB_FAILED"
+
+
+class ServiceRefused(InvalidRequest):
+    code = "REFUSED"
+
+
+class InputMalformed(InvalidRequest):
+    code = "INPUT_MALFORMED"
+    default_hint = "Write --input NAME=VALUE, e.g. --input image=photo.png --input style=clay."
+
+
+async def run_job(
+    workflow: str,
+    inputs: Sequence[str],
+    output: Path | None,
+    *,
+    data_dir: Path | None,
+    comfyui_urls: str | None,
+    server_url: str | None,
+) -> None:
+    """Submit, show the progress, write the results.
+
+    Raises JobFailed, ServiceRefused, InputMalformed, ConfigurationError.
+    """
+    settings = load_settings(data_dir=data_dir, comfyui_urls=comfyui_urls, server_url=server_url)
+    configure_logging("ERROR")
+    console = Console(stderr=True)
+    values = parse_inputs(inputs)
+    timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=60)
+    async with (
+        _service(settings, console) as base,
+        aiohttp.ClientSession(base, timeout=timeout) as session,
+    ):
+        placed = {
+            name: await _upload(session, value) if isinstance(value, Path) else value
+            for name, value in values.items()
+        }
+        body = {"workflow": _workflow(workflow), "inputs": placed}
+        job = await _post(session, "/v1/jobs", orjson.dumps(body))
+        job = await _follow(session, job, console)
+        if job["status"] != "succeeded":
+            error = job.get("error") or {}
+            raise JobFailed(
+                error.get("message") or f"The job was {job['status']}.", hint=error.get("hint")
+            )
+        for path in await _save(session, job, output):
+            console.print(f"wrote {path}", highlight=False)
+
+
+def parse_inputs(pairs: Sequence[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` pairs; a VALUE that names a file becomes its Path, JSON values are parsed.
+
+    Raises InputMalformed.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise InputMalformed(f"{pair!r} is not NAME=VALUE.")
+        values[name] = _value(text)
+    return values
+
+
+def _value(text: str) -> Any:
+    if len(text) < 1024 and "\n" not in text and Path(text).is_file():
+        return Path(text)
+    try:
+        number = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return number if isinstance(number, int | float | bool | dict | list) else text
+
+
+def _workflow(text: str) -> Any:
+    path = Path(text)
+    if path.suffix.lower() != ".json":
+        return text
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise InputMalformed(f"{path} can't be read: {error.strerror}.", hint="") from None
+    except orjson.JSONDecodeError as error:
+        raise InputMalformed(f"{path} is not JSON: {error}.", hint="") from None
+
+
+@asynccontextmanager
+async def _service(settings: Settings, console: Console) -> AsyncIterator[str]:
+    """The address of a service that answers: a running one, else one for this job alone."""
+    running = settings.server_url or f"http://127.0.0.1:{settings.port}"
+    if await _is_atelier(running):
+        yield running
+        return
+    if settings.server_url is not None:
+        raise ServiceRefused(
+            f"No atelier answers at {running}.",
+            hint="Start it there, or leave ATELIER_URL out to run the job here.",
+        )
+    with console.status("starting …"):
+        listener = listen("127.0.0.1", 0)
+        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        context = application(settings, worker=True, embedded=True)
+        app = await context.__aenter__()
+    try:
+        async with serving(app, listener):
+            yield base
+    finally:
+        await context.__aexit__(None, None, None)
+
+
+async def _is_atelier(base: str) -> bool:
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CONNECT_SECONDS)) as session,
+            session.get(f"{base.rstrip('/')}/health") as response,
+        ):
+            body = await response.json(content_type=None)
+            return isinstance(body, dict) and "instances" in body
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return False
+
+
+async def _answer(response: aiohttp.ClientResponse) -> Any:
+    body = orjson.loads(await response.read() or b"null")
+    if response.status >= 400:
+        problem = body if isinstance(body, dict) else {}
+        raise ServiceRefused(
+            str(problem.get("detail") or f"The service answered {response.status}."),
+            hint=problem.get("hint") or "",
+        )
+    return body
+
+
+async def _post(session: aiohttp.ClientSession, path: str, body: bytes) -> Any:
+    headers = {"Content-Type": "application/json"}
+    async with session.post(path, data=body, headers=headers) as response:
+        return await _answer(response)
+
+
+async def _upload(session: aiohttp.ClientSession, path: Path) -> dict[str, str]:
+    form = aiohttp.FormData()
+    form.add_field("file", await asyncio.to_thread(path.read_bytes), filename=path.name)
+    async with session.post("/v1/assets", data=form) as response:
+        return {"asset": (await _answer(response))["id"]}
+
+
+async def _follow(session: aiohttp.ClientSession, job: Any, console: Console) -> Any:
+    """The job once it has ended; meanwhile a bar shows how far it is."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(job["workflow"], total=100, detail="queued")
+        async with session.get(f"/v1/jobs/{job['id']}/events") as response:
+            async for kind, data in _events(response):
+                match kind:
+                    case "queued" | "position":
+                        place = (data.get("queue") or {}).get("position")
+                        bar.update(task, detail=f"place {place} in the queue" if place else "")
+                    case "progress":
+                        steps = data.get("steps")
+                        detail = f"step {data.get('step')} of {steps}" if steps else ""
+                        bar.update(task, completed=data.get("percent", 0), detail=detail)
+                    case "retrying":
+                        reason = (data.get("error") or {}).get("message", "")
+                        bar.update(task, detail=f"trying again: {reason}")
+                    case "finished":
+                        bar.update(task, completed=100, detail="")
+                    case "snapshot" if data.get("message"):
+                        bar.update(task, detail=data["message"])
+    async with session.get(f"/v1/jobs/{job['id']}") as response:
+        return await _answer(response)
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Server-sent events as (type, data)."""
+    kind = ""
+    async for raw in response.content:
+        line = raw.decode().rstrip("\r\n")
+        if line.startswith("event:"):
+            kind = line[6:].strip()
+        elif line.startswith("data:"):
+            data = orjson.loads(line[5:])
+            yield kind, data.get("data", data) if isinstance(data, dict) else {}
+
+
+async def _save(session: aiohttp.ClientSession, job: Any, output: Path | None) -> list[Path]:
+    """Write the results: to ``output``, numbered where there are several, or here by name."""
+    written = []
+    outputs = job["outputs"]
+    for number, result in enumerate(outputs):
+        if output is None:
+            path = Path(result.get("filename") or f"{job['id']}-{number}")
+        elif len(outputs) == 1:
+            path = output
+        else:
+            path = output.with_name(f"{output.stem}-{number + 1}{output.suffix}")
+        async with session.get(result["url"]) as response:
+            data = await response.read()
+            if response.status != 200:
+                raise JobFailed(f"The result can't be fetched: status {response.status}.")
+        try:
+            await asyncio.to_thread(path.write_bytes, data)
+        except OSError as error:
+            raise JobFailed(f"{path} can't be written: {error.strerror}.") from None
+        written.append(path)
+    return written

@@ -1,0 +1,48 @@
+import pytest
+
+from atelier.api.preferences import MAX_WAIT_SECONDS, preferences
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("wait=30", 30),
+        ("wait = 30", 30),
+        ('wait="30"', 30),
+        ("respond-async, wait=10", 10),
+        ("WAIT=5", 5),
+        ("wait=5; foo", 5),
+        ("wait=0", 0),
+        ("wait=100000", MAX_WAIT_SECONDS),
+        ("wait=" + "9" * 400, MAX_WAIT_SECONDS),  # too long for a float
+        ("wait=-1", None),
+        ("wait=soon", None),
+        ("wait=²", None),
+        ("wait", None),
+    ],
+)
+def test_wait_is_read_from_prefer(prefer, seconds):
+    assert preferences(prefer, None).wait_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("accept", "picture"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("application/json", False),
+        ("image/*", True),
+        ("image/png;q=0.9, */*", True),
+        ("IMAGE/WEBP", True),
+        ("text/html,image/avif", False),  # a browser's page request
+    ],
+)
+def test_picture_is_wanted_when_it_comes_first(accept, picture):
+    assert preferences(None, accept).picture is picture
+
+
+def test_picture_waits_a_minute_unless_told_otherwise():
+    assert preferences(None, "image/*").wait_seconds == 60
+    assert preferences("wait=5", "image/*").wait_seconds == 5

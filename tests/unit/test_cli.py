@@ -1,0 +1,250 @@
+"""The commands, in this process: help, exit codes, sentences instead of stack traces."""
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from pydantic import AliasChoices
+from sqlalchemy import create_engine, text
+from typer.testing import CliRunner
+
+from atelier import __version__
+from atelier.app import listen
+from atelier.cli import app, main
+from atelier.cli.run import InputMalformed, parse_inputs
+from atelier.cli.serve import curl_line
+from atelier.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    """An empty folder, no settings, and the log handlers as they were."""
+    for field in Settings.model_fields.values():
+        alias = field.validation_alias
+        for name in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def atelier(monkeypatch, capsys):
+    """(exit code, stdout, stderr) of a command line."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["atelier", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def commands(group, path=()):
+    """The path of every command below ``group``, and of the groups themselves."""
+    yield path
+    if isinstance(group, typer.core.TyperGroup):
+        for name, command in group.commands.items():
+            yield from commands(command, (*path, name))
+
+
+COMMANDS = list(commands(typer.main.get_command(app)))
+
+
+def test_commands_are_those_that_people_script_against():
+    assert {path[0] for path in COMMANDS if path} == {
+        "up", "api", "worker", "engine", "doctor", "migrate", "run", "workflows",
+    }  # fmt: skip
+    assert {path[1] for path in COMMANDS if len(path) == 2} == {"list", "show"}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_of_every_command_has_an_example(path):
+    result = CliRunner().invoke(app, [*path, "--help"])
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert "atelier" in result.output.partition("Example")[2]
+
+
+def test_version(atelier):
+    assert atelier("--version") == (0, f"atelier {__version__}\n", "")
+
+
+def test_unknown_command_is_named(atelier):
+    code, _, err = atelier("upp")
+    assert code == 2
+    assert "upp" in err
+
+
+def test_workflows_are_listed(atelier):
+    code, out, _ = atelier("workflows", "list")
+    assert code == 0
+    assert "style_change" in out
+
+
+def test_workflow_is_shown_with_its_inputs(atelier):
+    code, out, _ = atelier("workflows", "show", "style_change")
+    assert code == 0
+    for word in ("image", "required", "strength", "clay", "diffusion", "classic"):
+        assert word in out
+
+
+def test_unknown_workflow_lists_what_there_is(atelier):
+    code, _, err = atelier("workflows", "show", "style_chang")
+    assert code == 1
+    assert "style_change" in err
+
+
+def test_migrate_makes_the_database(atelier, tmp_path):
+    code, out, _ = atelier("migrate")
+    assert code == 0
+    assert "SQLite" in out
+    assert (tmp_path / "data" / "atelier.db").exists()
+    assert atelier("migrate")[0] == 0, "again does nothing"
+
+
+def test_doctor_says_what_works_and_what_does_not(atelier):
+    code, out, _ = atelier("doctor", "--comfyui", "http://127.0.0.1:1")
+    assert code == 1
+    lines = out.splitlines()
+    assert any(line.startswith("ok") and "database: SQLite" in line for line in lines)
+    assert any(line.startswith("ok") and "storage" in line for line in lines)
+    (bad,) = [line for line in lines if line.startswith("FAIL")]
+    assert "http://127.0.0.1:1" in bad
+    hint = lines[lines.index(bad) + 1]
+    assert hint.strip()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"COMFYUI_URLS": "127.0.0.1:8188"}, "COMFYUI_URLS"),
+        ({"COMFYUI_URLS": "ftp://gpu"}, "ftp://gpu"),
+        ({"PORT": "http"}, "PORT"),
+        ({"DATABASE_URL": "oracle://scott@tiger/x"}, "oracle"),
+        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
+        ({"ATELIER_DATA_DIR": "/proc/atelier"}, "/proc/atelier"),
+        ({"ATELIER_DATA_DIR": "a-file"}, "a-file"),
+        ({"STORAGE_URL": "ftp://bucket"}, "STORAGE_URL"),
+        ({"ATELIER_FETCH_ALLOW": "10.0.0.0/99"}, "10.0.0.0/99"),
+        ({"ATELIER_WORKFLOWS_DIR": "no-such-folder"}, "no-such-folder"),
+    ],
+    ids=lambda value: (
+        " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else ""
+    ),
+)
+def test_configuration_that_can_not_be_used_is_a_sentence(
+    atelier, monkeypatch, tmp_path, variables, said
+):
+    (tmp_path / "a-file").write_text("")
+    for name, value in {"ATELIER_EMBEDDED_ENGINE": "never", "PORT": "0", **variables}.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = atelier("up")
+    assert code == 2, err
+    assert said in err
+    assert "Traceback" not in err
+    assert err.startswith("atelier: ")
+
+
+def test_taken_port_is_a_sentence(atelier):
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = atelier("up", "--host", "127.0.0.1", "--port", str(port))
+    assert code == 2
+    assert str(port) in err
+    assert not Path("data").exists(), "nothing was started for it"
+
+
+def test_database_of_a_newer_version_is_a_sentence(atelier, tmp_path):
+    assert atelier("migrate")[0] == 0
+    engine = create_engine(f"sqlite:///{tmp_path / 'data' / 'atelier.db'}")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999_of_tomorrow'"))
+    engine.dispose()
+    for command in (("up", "--port", "0"), ("migrate",)):
+        code, _, err = atelier(*command)
+        assert code == 2
+        assert "newer" in err
+        assert "Traceback" not in err
+
+
+def test_file_that_is_no_database_is_a_sentence(atelier, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "atelier.db").write_text("this is no database at all " * 100)
+    code, _, err = atelier("up", "--port", "0")
+    assert code == 2
+    assert err.startswith("atelier: ")
+
+
+def test_database_that_does_not_answer_is_a_sentence(atelier, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/x")
+    code, _, err = atelier("migrate")
+    assert code != 0
+    assert "Traceback" not in err
+    assert err.startswith("atelier: ")
+
+
+def test_worker_without_any_comfyui_says_what_to_set(atelier):
+    code, _, err = atelier("worker")
+    assert code == 2
+    assert "COMFYUI_URLS" in err
+
+
+def test_run_on_a_service_that_is_not_there_says_so(atelier):
+    code, _, err = atelier("run", "style_change", "--url", "http://127.0.0.1:1")
+    assert code == 1
+    assert "http://127.0.0.1:1" in err
+
+
+def test_input_that_is_no_pair_says_how_to_write_it(atelier):
+    code, _, err = atelier("run", "style_change", "-i", "clay")
+    assert code == 1
+    assert "NAME=VALUE" in err
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [
+        ("style=clay", "clay"),
+        ("strength=0.5", 0.5),
+        ("seed=7", 7),
+        ("flag=true", True),
+        ("image=http://host/x.png?a=b", "http://host/x.png?a=b"),
+        ('ref={"asset": "1"}', {"asset": "1"}),
+        ("prompt=a cat, 4k", "a cat, 4k"),
+        # what JSON would read as null or text stays as it was written
+        ("prompt=null", "null"),
+        ('prompt="quoted"', '"quoted"'),
+        ("prompt=", ""),
+    ],
+)
+def test_inputs_are_read_as_they_look(pair, expected):
+    (value,) = parse_inputs([pair]).values()
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_input_that_names_a_file_is_that_file(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"")
+    assert parse_inputs([f"image={path}"]) == {"image": path}
+
+
+@pytest.mark.parametrize("pair", ["clay", "=clay", ""])
+def test_input_without_a_name_is_refused(pair):
+    with pytest.raises(InputMalformed):
+        parse_inputs([pair])
+
+
+def test_printed_line_names_a_photo_that_is_there():
+    line = curl_line("http://127.0.0.1:8000")
+    path = Path(line.partition("image=@")[2].split(" ")[0])
+    assert path.read_bytes()[:3] == b"\xff\xd8\xff"

@@ -1,0 +1,131 @@
+"""The environment, read once; what can't be understood is named."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import AliasChoices
+
+from atelier.errors import ConfigurationError
+from atelier.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def names_of(field):
+    alias = Settings.model_fields[field].validation_alias
+    return list(alias.choices) if isinstance(alias, AliasChoices) else [alias]
+
+
+NAMES = sorted(name for field in Settings.model_fields for name in names_of(field))
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults():
+    settings = load_settings()
+    assert (settings.host, settings.port) == ("0.0.0.0", 8000)
+    assert settings.comfyui_urls == ()
+    assert settings.database == f"sqlite:///{Path('data/atelier.db').absolute()}"
+    assert settings.storage == str(Path("data/storage").absolute())
+    assert not settings.seats_are_fixed
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("http://a:8188", ("http://a:8188",)),
+        (" http://a:8188/ , https://b/comfy ", ("http://a:8188", "https://b/comfy")),
+        ("http://a,http://a/", ("http://a",)),
+        (",", ()),
+        ("", ()),
+    ],
+)
+def test_instances_are_split_at_commas(monkeypatch, value, expected):
+    monkeypatch.setenv("COMFYUI_URLS", value)
+    assert load_settings().comfyui_urls == expected
+
+
+def test_older_names_are_understood(monkeypatch):
+    monkeypatch.setenv("COMFYUI_BASE_URL", "http://old:8188")
+    assert load_settings().comfyui_urls == ("http://old:8188",)
+    monkeypatch.setenv("COMFYUI_URLS", "http://new:8188")
+    assert load_settings().comfyui_urls == ("http://new:8188",), "the native name goes first"
+
+
+def test_command_line_goes_before_the_environment(monkeypatch):
+    monkeypatch.setenv("PORT", "9000")
+    monkeypatch.setenv("COMFYUI_URLS", "http://a")
+    assert load_settings(port=9001, host=None).port == 9001
+    assert load_settings(comfyui_urls="http://b,http://c").comfyui_urls == ("http://b", "http://c")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "eighty"),
+        ("PORT", "70000"),
+        ("COMFYUI_URLS", "127.0.0.1:8188"),
+        ("ATELIER_EMBEDDED_ENGINE", "maybe"),
+        ("MAX_CONCURRENT_TASKS", "0"),
+        ("TASK_CLEANUP_HOURS", "-1"),
+        ("LOG_LEVEL", "LOUD"),
+        ("DEBUG", "perhaps"),
+    ],
+)
+def test_value_that_can_not_be_understood_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert name in caught.value.message
+    assert caught.value.hint
+
+
+def test_level_is_taken_in_small_letters_too(monkeypatch):
+    monkeypatch.setenv("LOG_LEVEL", "warning")
+    assert load_settings().log_level == "WARNING"
+
+
+def test_chosen_number_of_tasks_is_fixed(monkeypatch):
+    monkeypatch.setenv("MAX_CONCURRENT_TASKS", "10")
+    assert load_settings().seats_are_fixed
+
+
+def test_secrets_are_not_shown(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:s3cret@h/d")
+    monkeypatch.setenv("STORAGE_SECRET_KEY", "s3cret")
+    settings = load_settings()
+    assert "s3cret" not in repr(settings)
+    assert settings.database == "postgresql://u:s3cret@h/d"
+
+
+def test_every_setting_says_what_it_is():
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+
+
+def table(document):
+    """The rows of the configuration table, and the variables that their first cells name."""
+    lines = (ROOT / document).read_text().splitlines()
+    rows = [line for line in lines if re.match(r"\| `[A-Z_]+`", line)]
+    named = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])}
+    return "\n".join(rows), named
+
+
+@pytest.mark.parametrize("document", ["README.md", "README_zh.md"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_stands_in_the_table_of(document, name):
+    text, named = table(document)
+    families = re.findall(r"`([A-Z]+_)\*`", text)  # `AWS_*` stands for all that begin so
+    assert name in named or name.startswith(tuple(families))
+
+
+@pytest.mark.parametrize("document", ["README.md", "README_zh.md"])
+def test_table_names_no_variable_that_is_not_read(document):
+    _, named = table(document)
+    assert len(named) > 10
+    assert named <= set(NAMES)
