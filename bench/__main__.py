@@ -1,0 +1,85 @@
+"""``python -m bench [NAME ...]``: prints figures as they come, then all in one table."""
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+
+from bench import latency, listeners, memory, queue, stylise, submit, throughput
+from bench.crowd import allow_open_files
+from bench.figure import Figure, skipped, table
+from bench.plan import Plan
+from bench.processes import engine
+
+Measure = Callable[[Plan], AsyncIterator[Figure]]
+MEASURES: dict[str, Measure] = {
+    "latency": latency.measure,
+    "throughput": throughput.measure,
+    "submit": submit.measure,
+    "memory": memory.measure,
+    "listeners": listeners.measure,
+    "stylise": stylise.measure,
+    "queue": queue.measure,
+}
+LIMIT_SECONDS = 120.0  # for each
+
+
+async def run(names: Sequence[str], *, quick: bool) -> list[Figure]:
+    """Measure ``names`` one after another, on the first of COMFYUI_URLS or an own engine."""
+    async with AsyncExitStack() as stack:
+        configured = os.environ.get("COMFYUI_URLS", "").partition(",")[0].strip()
+        if configured:
+            comfyui, described = configured.rstrip("/"), f"ComfyUI at {configured}"
+        else:
+            comfyui = (await stack.enter_async_context(engine())).url
+            described = "the embedded engine"
+        print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {described}\n")
+        found: list[Figure] = []
+        for name in names:
+            began = time.perf_counter()
+            print(f"{name} ...", end="", flush=True)
+            found += await _measured(name, Plan(comfyui, quick=quick))
+            print(f" {time.perf_counter() - began:.0f} s")
+        return found
+
+
+async def _measured(name: str, plan: Plan) -> list[Figure]:
+    figures = []
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            async for figure in MEASURES[name](plan):
+                figures.append(figure)  # noqa: PERF401 - what came before a time-out counts
+    except TimeoutError:
+        figures.append(skipped(name, f"not done after {LIMIT_SECONDS:.0f} s"))
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure atelier against direct use of the same ComfyUI.",
+        epilog="example: COMFYUI_URLS=http://127.0.0.1:8188 python -m bench latency throughput",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASURES))
+    parser.add_argument("--quick", action="store_true", help="a few of each: does it run?")
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.names if name not in MEASURES]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    allow_open_files(listeners.LISTENERS)
+    work = run(chosen.names or list(MEASURES), quick=chosen.quick)
+    if sys.platform == "win32":
+        figures = asyncio.run(work)
+    else:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            figures = runner.run(work)
+    print(f"\n{table(figures)}")
+
+
+main()
