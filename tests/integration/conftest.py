@@ -425,7 +425,8 @@ async def new_service(
     shutil.copy(empty_database, tmp_path / "atelier.db")
     async with AsyncExitStack() as stack:
 
-        async def new(*urls: str, wait: bool = True, owner: str = "w1") -> Service:
+        async def new(*urls: str, wait: bool = True, owner: str = "w1", up: int = 0) -> Service:
+            """With ``wait`` once ``up`` of the instances, all unless told, are there."""
             database = await stack.enter_async_context(
                 await Database.open(f"sqlite:///{tmp_path / 'atelier.db'}")
             )
@@ -433,8 +434,9 @@ async def new_service(
             for url in urls:
                 pool.add(url, client_id(owner, url))
             await stack.enter_async_context(pool)
-            if wait and urls:
-                assert await pool.wait_until_any_up(10)
+            if wait:
+                there = up or len(urls)
+                await until(lambda: len(pool.up()) >= there, "instances did not come up")
             return Service(stack, database, tmp_path, pool)
 
         yield new

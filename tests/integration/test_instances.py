@@ -146,7 +146,7 @@ async def test_next_prompt_is_at_the_instance_while_one_runs(
 async def test_idle_instance_does_not_use_up_the_capacity(new_service, new_engine):
     gone, there = await new_engine(), await new_engine()
     await gone.stop()
-    service = await new_service(gone.url, there.url)
+    service = await new_service(gone.url, there.url, up=1)
     async with service.worker(capacity=1):
         await asyncio.sleep(0.3)  # long enough to ask in vain
         await service.succeeded(*[await service.submit() for _ in range(3)])

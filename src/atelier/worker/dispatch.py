@@ -18,7 +18,7 @@ from atelier.pool.instance import Instance
 from atelier.service.capabilities import parse_requirement
 from atelier.worker.context import Context
 from atelier.worker.run import JobRun
-from atelier.worker.seats import Seats
+from atelier.worker.seats import Seats, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._seats: dict[str, Seats] = {}
+        self._turns = Turns()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
@@ -123,12 +124,13 @@ class Dispatcher:
         """The next job for ``instance``, with a part of the capacity taken for it."""
         while True:
             if instance.up:
-                # Only while asking: an instance that finds nothing must not keep others from it.
-                await self._capacity.acquire()
-                claim = await self._try_claim(instance)
-                if claim is not None:
-                    return claim
-                self._capacity.release()
+                async with self._turns.take(self._seats[instance.id].claimed.taken):
+                    # Only while asking: who finds nothing must not keep others from it.
+                    await self._capacity.acquire()
+                    claim = await self._try_claim(instance)
+                    if claim is not None:
+                        return claim
+                    self._capacity.release()
             await wakeups.wait(POLL_SECONDS)
 
     async def _try_claim(self, instance: Instance) -> Claim | None:

@@ -1,8 +1,10 @@
 """How many jobs one instance is given at once."""
 
 import asyncio
+import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 AT_INSTANCE = 2  # one runs, the next is already there when it ends
 AHEAD = 1  # one more has its pictures fetched meanwhile
@@ -44,6 +46,10 @@ class Places:
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def taken(self) -> int:
+        return self._taken
+
     def locked(self) -> bool:
         return self._taken >= self._size
 
@@ -79,4 +85,46 @@ class Places:
             turn = self._waiting.popleft()
             if not turn.done():
                 self._taken += 1
+                turn.set_result(None)
+
+
+class Turns:
+    """Lets one in at a time, of those who wait the one with the least to do.
+
+    Otherwise an instance that has work would take the next job ahead while another stands idle.
+    """
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._came = 0
+
+    @asynccontextmanager
+    async def take(self, load: int) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._came += 1
+        heapq.heappush(self._waiting, (load, self._came, turn))
+        # Not at once: all who were woken together shall have come before one is chosen.
+        loop.call_soon(self._admit)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            raise
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._taken = False
+        asyncio.get_running_loop().call_soon(self._admit)
+
+    def _admit(self) -> None:
+        while self._waiting and not self._taken:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                self._taken = True
                 turn.set_result(None)

@@ -10,6 +10,7 @@ from atelier.worker.seats import (
     AT_INSTANCE,
     AT_QUICK_INSTANCE,
     Seats,
+    Turns,
 )
 
 
@@ -113,3 +114,71 @@ async def test_place_given_to_somebody_who_is_cancelled_goes_to_the_next(clock):
     first.cancel()
     await asyncio.wait_for(second, 1)
     assert there.locked()
+
+
+async def test_of_those_who_wait_the_one_with_the_least_to_do_goes_first():
+    turns, went = Turns(), []
+
+    async def go(load):
+        async with turns.take(load):
+            went.append(load)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(go(load) for load in (3, 1, 2, 1)))
+    assert went == [1, 1, 2, 3]
+
+
+async def test_who_comes_back_with_more_to_do_lets_the_idle_go_first():
+    """An instance with free places took the next job too, before an idle one had asked."""
+    turns, went = Turns(), []
+
+    async def greedy():
+        for load in (0, 1, 2):
+            async with turns.take(load):
+                went.append(("greedy", load))
+
+    async def idle():
+        async with turns.take(0):
+            went.append(("idle", 0))
+
+    await asyncio.gather(greedy(), idle())
+    assert went == [("greedy", 0), ("idle", 0), ("greedy", 1), ("greedy", 2)]
+
+
+async def test_turn_of_one_who_gave_up_goes_to_the_next():
+    turns = Turns()
+    waiting = asyncio.Event()
+
+    async def go():
+        async with turns.take(1):
+            waiting.set()
+
+    async with turns.take(0):
+        gone = asyncio.create_task(go())
+        await asyncio.sleep(0)
+        gone.cancel()
+        left = asyncio.create_task(go())
+        await asyncio.sleep(0)
+        assert not waiting.is_set()
+    async with asyncio.timeout(1):
+        await left
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+
+async def test_turn_given_in_the_moment_of_giving_up_is_passed_on():
+    turns = Turns()
+    started = asyncio.Event()
+
+    async def go():
+        started.set()
+        async with turns.take(0):
+            pytest.fail("it gave up")
+
+    first = asyncio.create_task(go())
+    await started.wait()
+    asyncio.get_running_loop().call_soon(first.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    async with asyncio.timeout(1), turns.take(0):
+        pass
