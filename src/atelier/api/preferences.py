@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-MAX_WAIT_SECONDS = 120
-_PICTURE_WAIT_SECONDS = 60.0
+MAX_WAIT_SECONDS = 300
+_PICTURE_WAIT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)

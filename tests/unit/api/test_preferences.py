@@ -44,5 +44,5 @@ def test_picture_is_wanted_when_it_comes_first(accept, picture):
 
 
 def test_picture_waits_a_minute_unless_told_otherwise():
-    assert preferences(None, "image/*").wait_seconds == 60
+    assert preferences(None, "image/*").wait_seconds == 300
     assert preferences("wait=5", "image/*").wait_seconds == 5
