@@ -1,7 +1,9 @@
 """The only reader of the environment. ``cli`` makes one ``Settings``; ``app`` passes values on."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -115,6 +117,12 @@ class Settings(BaseSettings):
     log_format: Literal["plain", "json"] = Field(
         "plain", validation_alias="ATELIER_LOG_FORMAT", description="plain or json."
     )
+    log_dir: str | None = Field(
+        None,
+        validation_alias="ATELIER_LOG_DIR",
+        description="Folder of the log files beside the console, `none` for no files; "
+        "default: logs in the data folder.",
+    )
     debug: bool = Field(False, validation_alias="DEBUG", description="Sets the log level to DEBUG.")
     server_url: str | None = Field(
         None,
@@ -154,9 +162,31 @@ class Settings(BaseSettings):
         return self.storage_url or str((self.data_dir / "storage").absolute())
 
     @property
+    def log_folder(self) -> Path | None:
+        """Where log files go; None: nowhere."""
+        if self.log_dir is None:
+            return self.data_dir / "logs"
+        return None if self.log_dir.lower() == "none" else Path(self.log_dir)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """All that must never be shown, such as passwords and keys, also those within URLs."""
+        values = [value for _, value in self if isinstance(value, SecretStr)]
+        found = {value.get_secret_value() for value in values}
+        addresses = [*found, *self.comfyui_urls, self.storage_url or ""]
+        return frozenset(found | {_password(address) for address in addresses} - {""})
+
+    @property
     def seats_are_fixed(self) -> bool:
         """True when somebody chose MAX_CONCURRENT_TASKS."""
         return "max_concurrent_tasks" in self.model_fields_set
+
+
+def _password(address: str) -> str:
+    """The password within a URL as it is written there, or nothing."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(address).password or ""
+    return ""
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -199,7 +199,7 @@ async def test_part_runs_beside_the_other_until_sigterm(
         "PORT": "0",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("atelier.cli.serve.configure_logging", lambda *_: None)
+    monkeypatch.setattr("atelier.cli.serve.configure_logging", lambda *_, **__: None)
     other = await opened("other", worker=role == "api", database_url=shared["database_url"])
     part = asyncio.create_task(serve(role))
     said = []

@@ -19,7 +19,7 @@ from atelier.app import (
 from atelier.errors import ConfigurationError
 from atelier.examples import example_photo
 from atelier.settings import Settings, load_settings
-from atelier.telemetry import configure_logging
+from atelier.telemetry import configure_logging, log_files
 
 Role = Literal["up", "api", "worker"]
 
@@ -34,7 +34,11 @@ async def serve(
 ) -> None:
     """Run until SIGTERM or Ctrl-C. Raises ConfigurationError where it can't start."""
     settings = load_settings(host=host, port=port, data_dir=data_dir, comfyui_urls=comfyui_urls)
-    configure_logging("DEBUG" if settings.debug else settings.log_level, settings.log_format)
+    configure_logging(
+        "DEBUG" if settings.debug else settings.log_level,
+        settings.log_format,
+        secrets=settings.secrets,
+    )
     if role == "worker" and not settings.comfyui_urls:
         raise ConfigurationError(
             "A worker needs at least one ComfyUI.",
@@ -45,6 +49,12 @@ async def serve(
         if role != "worker":
             # Before anything is started: a taken port is the commonest mistake.
             listener = held.enter_context(listen(settings.host, settings.port))
+        check_data_dir(settings.data_dir)
+        if settings.log_folder is not None:
+            name = "app" if role == "up" else role
+            held.enter_context(
+                log_files(settings.log_folder, name, settings.log_format, secrets=settings.secrets)
+            )
         with stop_signals() as stop:
             async with contextlib.AsyncExitStack() as stack:
                 app = await stack.enter_async_context(

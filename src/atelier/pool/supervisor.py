@@ -19,7 +19,7 @@ import aiohttp
 import structlog
 
 from atelier.errors import ConfigurationError
-from atelier.pool.lock import try_lock
+from atelier.lock import try_lock
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from atelier.errors import ConfigurationError
-from atelier.pool.lock import try_lock
+from atelier.lock import try_lock
 
 SLOTS = 64  # workers that share one data folder
 
