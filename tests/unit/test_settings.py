@@ -53,8 +53,80 @@ def test_instances_are_split_at_commas(monkeypatch, value, expected):
 def test_older_names_are_understood(monkeypatch):
     monkeypatch.setenv("COMFYUI_BASE_URL", "http://old:8188")
     assert load_settings().comfyui_urls == ("http://old:8188",)
+    monkeypatch.setenv("COMFYUI_URLS", " http://old:8188/ ")
+    assert load_settings().comfyui_urls == ("http://old:8188",), "both may say the same"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"COMFYUI_URLS": "http://new:8188", "COMFYUI_BASE_URL": "http://old:8188"},
+        {"STORAGE_URL": "s3://bucket", "STORAGE_BASE_PATH": "/var/pictures"},
+        {"DATABASE_URL": "mysql://u@db/atelier", "DB_HOST": "other"},
+        {"DATABASE_URL": "mysql://u@db/atelier", "DB_NAME": "pictures"},
+        {"REDIS_URL": "redis://cache:6379/0", "REDIS_PORT": "6380"},
+    ],
+)
+def test_contradiction_names_both_variables(monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="contradict") as caught:
+        load_settings()
+    for name in environment:
+        assert name in caught.value.message
+
+
+def test_contradiction_shows_no_secret(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "mysql://u:hunter22@db/atelier")
+    monkeypatch.setenv("DB_PASSWORD", "hunter23")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert "hunter2" not in caught.value.message
+    assert "DB_PASSWORD" in caught.value.message
+
+
+def test_command_line_settles_a_contradiction(monkeypatch):
     monkeypatch.setenv("COMFYUI_URLS", "http://new:8188")
-    assert load_settings().comfyui_urls == ("http://new:8188",), "the native name goes first"
+    monkeypatch.setenv("COMFYUI_BASE_URL", "http://old:8188")
+    assert load_settings(comfyui_urls="http://b").comfyui_urls == ("http://b",)
+
+
+def test_database_is_named_by_its_parts(monkeypatch):
+    for name, value in (
+        ("DB_HOST", "db"), ("DB_PORT", "3307"), ("DB_USER", "a:b"), ("DB_PASSWORD", "p@ss"),
+        ("DB_NAME", "pictures"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert load_settings().database == "mysql://a%3Ab:p%40ss@db:3307/pictures"
+    monkeypatch.setenv("DATABASE_URL", "mysql://a%3Ab:p%40ss@db:3307/pictures")
+    assert load_settings().database == "mysql://a%3Ab:p%40ss@db:3307/pictures"
+
+
+def test_part_without_its_host_is_named(monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", "p")
+    with pytest.raises(ConfigurationError, match="neither DB_HOST nor DATABASE_URL"):
+        load_settings()
+
+
+def test_redis_is_named_by_its_parts(monkeypatch):
+    assert load_settings().redis_url is None
+    monkeypatch.setenv("REDIS_HOST", "::1")
+    monkeypatch.setenv("REDIS_PASSWORD", "p@ss")
+    assert load_settings().redis_url == "redis://:p%40ss@[::1]:6379"
+
+
+def test_folders_of_a_comfyui_on_this_machine(monkeypatch):
+    monkeypatch.setenv("COMFYUI_ROOT", "/opt/comfy")
+    assert load_settings().comfyui_input_folder == Path("/opt/comfy/input")
+    monkeypatch.setenv("COMFYUI_INPUT_DIR", "/data/in")
+    assert load_settings().comfyui_input_folder == Path("/data/in")
+    assert load_settings().comfyui_output_folder == Path("/opt/comfy/output")
+
+
+def test_secrets_are_collected_for_the_log(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:s3cret@h/d")
+    monkeypatch.setenv("COMFYUI_URLS", "http://user:hunter2@gpu:8188")
+    assert {"s3cret", "hunter2"} <= load_settings().secrets
 
 
 def test_command_line_goes_before_the_environment(monkeypatch):

@@ -1,14 +1,16 @@
 """The only reader of the environment. ``cli`` makes one ``Settings``; ``app`` passes values on."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from atelier.errors import ConfigurationError
+from atelier.settings.contradictions import contradictions
 
 UrlList = Annotated[tuple[str, ...], NoDecode]
 
@@ -47,9 +49,37 @@ class Settings(BaseSettings):
         validation_alias="ATELIER_EMBEDDED_ENGINE",
         description="auto: only when no ComfyUI is configured or reachable at the start.",
     )
+    database_host: str | None = Field(
+        None, validation_alias="DB_HOST", description="Host of a MySQL or MariaDB server."
+    )
+    database_port: int = Field(
+        3306, ge=1, le=65535, validation_alias="DB_PORT", description="Port of DB_HOST."
+    )
+    database_user: str = Field("root", validation_alias="DB_USER", description="User at DB_HOST.")
+    database_password: SecretStr | None = Field(
+        None, validation_alias="DB_PASSWORD", description="Password of DB_USER."
+    )
+    database_name: str = Field(
+        "atelier", validation_alias="DB_NAME", description="Database at DB_HOST."
+    )
+    redis_address: SecretStr | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        description="redis://[:PASSWORD@]HOST[:PORT][/NUMBER]; looked at by /health and "
+        "`atelier doctor`.",
+    )
+    redis_host: str | None = Field(
+        None, validation_alias="REDIS_HOST", description="Host of a Redis server."
+    )
+    redis_port: int = Field(
+        6379, ge=1, le=65535, validation_alias="REDIS_PORT", description="Port of REDIS_HOST."
+    )
+    redis_password: SecretStr | None = Field(
+        None, validation_alias="REDIS_PASSWORD", description="Password of REDIS_HOST."
+    )
     storage_url: str | None = Field(
         None,
-        validation_alias="STORAGE_URL",
+        validation_alias=AliasChoices("STORAGE_URL", "STORAGE_BASE_PATH"),
         description="A folder, file:///FOLDER or s3://BUCKET/PREFIX?endpoint=URL&region=R; "
         "default: the folder storage in the data folder.",
     )
@@ -85,6 +115,21 @@ class Settings(BaseSettings):
         None,
         validation_alias="ATELIER_WORKFLOWS_DIR",
         description="Folder with your own workflows and styles, beside the shipped ones.",
+    )
+    comfyui_root: Path | None = Field(
+        None,
+        validation_alias="COMFYUI_ROOT",
+        description="Folder of a ComfyUI on this machine; its `input` and `output` are in it.",
+    )
+    comfyui_input_dir: Path | None = Field(
+        None,
+        validation_alias="COMFYUI_INPUT_DIR",
+        description="Input folder of a ComfyUI on this machine: what we put there is swept.",
+    )
+    comfyui_output_dir: Path | None = Field(
+        None,
+        validation_alias="COMFYUI_OUTPUT_DIR",
+        description="Output folder of a ComfyUI on this machine; `atelier doctor` looks at it.",
     )
     max_concurrent_tasks: int = Field(
         10,
@@ -155,7 +200,34 @@ class Settings(BaseSettings):
         """The database's URL, the embedded one where none is set."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
+        if self.database_host is not None:
+            password = self.database_password
+            user = quote(self.database_user, safe="")
+            if password is not None:
+                user += f":{quote(password.get_secret_value(), safe='')}"
+            host = _bracketed(self.database_host)
+            return f"mysql://{user}@{host}:{self.database_port}/{self.database_name}"
         return f"sqlite:///{(self.data_dir / 'atelier.db').absolute()}"
+
+    @property
+    def redis_url(self) -> str | None:
+        """Where Redis is; None: nowhere."""
+        if self.redis_address is not None:
+            return self.redis_address.get_secret_value()
+        if self.redis_host is None:
+            return None
+        password = self.redis_password
+        login = f":{quote(password.get_secret_value(), safe='')}@" if password else ""
+        return f"redis://{login}{_bracketed(self.redis_host)}:{self.redis_port}"
+
+    @property
+    def comfyui_input_folder(self) -> Path | None:
+        """The input folder of a ComfyUI on this machine, where one is named."""
+        return self.comfyui_input_dir or (self.comfyui_root and self.comfyui_root / "input")
+
+    @property
+    def comfyui_output_folder(self) -> Path | None:
+        return self.comfyui_output_dir or (self.comfyui_root and self.comfyui_root / "output")
 
     @property
     def storage(self) -> str:
@@ -189,20 +261,37 @@ def _password(address: str) -> str:
     return ""
 
 
+def _names(field: str) -> list[str]:
+    """The variables that set ``field``, the native one first."""
+    alias = Settings.model_fields[field].validation_alias
+    return [str(name) for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read the environment; ``overrides`` (by field name) come from the command line.
 
     Raises ConfigurationError that names each variable that can't be understood.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    environment = {name.upper(): value for name, value in os.environ.items() if value}
+    for field in given:  # the command line goes before all of them
+        for name in _names(field):
+            environment.pop(name, None)
+    problems = list(contradictions(environment, map(_names, Settings.model_fields)))
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = "; ".join(
+        problems += [
             f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
             for problem in error.errors()
-        )
+        ]
+    if problems:
         raise ConfigurationError(
-            f"The configuration can't be used. {problems}.",
-            hint="Correct the environment variable and start again.",
-        ) from None
+            f"The configuration can't be used. {'; '.join(problems)}.",
+            hint="Correct the environment variables and start again.",
+        )
+    return settings
