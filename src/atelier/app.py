@@ -20,6 +20,7 @@ from atelier.api import create_api
 from atelier.database import Database
 from atelier.errors import ConfigurationError
 from atelier.events.memory import MemoryBus
+from atelier.events.redis import redis_version
 from atelier.jobs.queue import JobQueue
 from atelier.media.cache import DownloadCache
 from atelier.media.catalog import Catalog
@@ -115,6 +116,7 @@ async def application(
         if not worker:
             owner = f"{owner}-api"
         bus = MemoryBus()
+        redis_url = settings.redis_url
         pool, is_embedded = await _open_pool(stack, settings, owner, embedded=embedded)
         folders = [settings.workflows_dir] if settings.workflows_dir else []
         library = Library(folders)
@@ -133,6 +135,7 @@ async def application(
             pool=pool,
             capabilities=capabilities,
             running_jobs=lambda: dispatcher.running if dispatcher else 0,
+            check_redis=None if redis_url is None else lambda: redis_version(redis_url),
         )
         planner = Planner(library=library, pool=pool, capabilities=capabilities, rng=rng)
         relay = Relay(

@@ -253,3 +253,13 @@ async def test_unreachable_comfyui_does_not_keep_it_from_starting(tmp_path):
     async with asyncio.timeout(5), application(settings, worker=True, embedded=True) as app:
         health = await app.services.overview.health()
         assert (health.status, app.embedded) == ("degraded", False)
+
+
+async def test_redis_that_is_away_is_told_and_holds_nothing_up(settings_of):
+    with listen("127.0.0.1", 0) as closed_later:
+        port = closed_later.getsockname()[1]
+    settings = settings_of(redis_address=f"redis://127.0.0.1:{port}")
+    async with application(settings, worker=False, embedded=False) as app:
+        health = await app.services.overview.health()
+    assert health.redis.startswith("Redis can't be reached")
+    assert health.ok

@@ -1,7 +1,7 @@
 """The state of the whole: workflows, instances, health, figures."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from atelier.database import Database, DatabaseUnavailable
 from atelier.errors import AtelierError
@@ -29,6 +29,7 @@ class Overview:
         pool: Pool,
         capabilities: Capabilities,
         running_jobs: Callable[[], int] = lambda: 0,
+        check_redis: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -37,6 +38,7 @@ class Overview:
         self._pool = pool
         self._capabilities = capabilities
         self._running_jobs = running_jobs
+        self._check_redis = check_redis
         self._storage_checked_at = float("-inf")
         self._storage_state = "ok"
 
@@ -120,12 +122,21 @@ class Overview:
             status="unavailable" if not ok else "ok" if up == len(instances) > 0 else "degraded",
             message=message,
             database=database,
-            redis="not configured",
+            redis=await self._redis(),
             storage=storage,
             instances=instances,
             waiting=waiting,
             workers=self._running_jobs(),
         )
+
+    async def _redis(self) -> str:
+        if self._check_redis is None:
+            return "not configured"
+        try:
+            await self._check_redis()
+        except AtelierError as error:
+            return error.message
+        return "ok"
 
     async def _storage(self) -> str:
         if time.monotonic() - self._storage_checked_at > STORAGE_CHECK_SECONDS:
