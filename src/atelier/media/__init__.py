@@ -1,8 +1,10 @@
-"""Pictures: fetched safely, checked, made small, and recorded."""
+"""Pictures and other files: fetched safely, checked, converted, made small, and recorded."""
 
 from atelier.media.asset import Asset, Kind, input_key, output_key, thumbnail_key
 from atelier.media.cache import DownloadCache
 from atelier.media.catalog import AssetPage, Catalog
+from atelier.media.conversion import Conversion, ConversionInvalid, conversion_of, convert
+from atelier.media.description import Description, describe, describe_output
 from atelier.media.fetch import (
     DownloadTooLarge,
     Fetched,
@@ -13,15 +15,14 @@ from atelier.media.fetch import (
     UrlUnreachable,
 )
 from atelier.media.image import (
-    Description,
     ImageInfo,
     NormalisedImage,
     Thumbnail,
-    describe,
     inspect,
     normalise,
     thumbnail,
 )
+from atelier.media.kinds import MediaKind, kind_of
 from atelier.media.rejections import ImageTooLarge, NotAnImage
 from atelier.media.sniff import sniff
 
@@ -29,6 +30,8 @@ __all__ = [
     "Asset",
     "AssetPage",
     "Catalog",
+    "Conversion",
+    "ConversionInvalid",
     "Description",
     "DownloadCache",
     "DownloadTooLarge",
@@ -37,6 +40,7 @@ __all__ = [
     "ImageInfo",
     "ImageTooLarge",
     "Kind",
+    "MediaKind",
     "NormalisedImage",
     "NotAnImage",
     "Thumbnail",
@@ -44,9 +48,13 @@ __all__ = [
     "UrlStatus",
     "UrlUnavailable",
     "UrlUnreachable",
+    "conversion_of",
+    "convert",
     "describe",
+    "describe_output",
     "input_key",
     "inspect",
+    "kind_of",
     "normalise",
     "output_key",
     "sniff",

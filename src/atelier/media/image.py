@@ -1,28 +1,18 @@
 """Pictures: checked, set upright, freed of metadata, made small; off the event loop."""
 
-import asyncio
 import base64
-import functools
 import hashlib
 import io
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
-from atelier.errors import MediaRejected
 from atelier.media import decode
 from atelier.media.decode import MAX_PIXELS
 from atelier.media.metadata import Unparsable, strip_metadata
-from atelier.media.sniff import media_type_of_output
+from atelier.media.threads import in_pool
 from atelier.media.thumbhash import thumbhash
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 THUMBNAIL_SIDE = 512
 # The hash keeps at most 7 frequencies per side: from 12 pixels on it only differs by its
@@ -30,8 +20,6 @@ THUMBNAIL_SIDE = 512
 THUMBHASH_SIDE = 12
 # A profile for one of these colour spaces holds after the conversion too.
 _SAME_SPACE = (("P", "RGB"), ("P", "RGBA"))
-# Each decoding holds a whole picture in memory: as many at once as there are cores, at most 4.
-_POOL = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="pictures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +54,9 @@ class Thumbnail:
     media_type: str = "image/webp"
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """A file that a workflow made. What is no picture has no size in pixels, no thumbnail."""
-
-    media_type: str
-    size_bytes: int
-    sha256: str
-    width: int | None = None
-    height: int | None = None
-    thumbnail: Thumbnail | None = None
-
-
 async def inspect(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     """What the header tells. Raises NotAnImage or ImageTooLarge."""
-    return await _in_pool(_inspect, data, max_pixels)
+    return await in_pool(_inspect, data, max_pixels)
 
 
 async def normalise(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NormalisedImage:
@@ -90,25 +66,12 @@ async def normalise(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NormalisedI
     other formats, and the first frame of an animation, become PNG. ``max_pixels`` above
     89 million has no effect. Raises NotAnImage or ImageTooLarge.
     """
-    return await _in_pool(_normalise, data, max_pixels)
+    return await in_pool(_normalise, data, max_pixels)
 
 
 async def thumbnail(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Thumbnail:
     """The (first frame of the) picture, small. Raises NotAnImage or ImageTooLarge."""
-    return await _in_pool(_thumbnail, data, max_pixels)
-
-
-async def describe(data: bytes, filename: str, *, max_pixels: int = MAX_PIXELS) -> Description:
-    """A file that a workflow made, whatever it is; the file itself is not changed.
-
-    A damaged or huge picture is described without size or thumbnail rather than refused.
-    """
-    return await _in_pool(_describe, data, filename, max_pixels)
-
-
-async def _in_pool(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_POOL, functools.partial(work, *args, **kwargs))
+    return await in_pool(_thumbnail, data, max_pixels)
 
 
 def _inspect(data: bytes, max_pixels: int) -> ImageInfo:
@@ -149,8 +112,7 @@ def _encoded(image: Image.Image, media_type: str) -> tuple[bytes, str]:
     ):
         media_type = "image/png"
     plain = decode.to_8_bit(decode.upright(image, decode.orientation_of(image)))
-    is_same_space = plain.mode == image.mode or (image.mode, plain.mode) in _SAME_SPACE
-    profile = image.info.get("icc_profile") if is_same_space else None
+    profile = profile_for(plain, image)
     out = io.BytesIO()
     if media_type == "image/jpeg":
         sampling = get_sampling(image)
@@ -164,12 +126,20 @@ def _encoded(image: Image.Image, media_type: str) -> tuple[bytes, str]:
     return strip_metadata(out.getvalue(), media_type), media_type
 
 
+def profile_for(plain: Image.Image, image: Image.Image) -> bytes | None:
+    """The colour profile of ``image`` where it holds for ``plain``, made from it, too."""
+    is_same_space = plain.mode == image.mode or (image.mode, plain.mode) in _SAME_SPACE
+    profile = image.info.get("icc_profile")
+    return profile if is_same_space and isinstance(profile, bytes) else None
+
+
 def _thumbnail(data: bytes, max_pixels: int) -> Thumbnail:
     with decode.opened(data, max_pixels=max_pixels) as image:
-        return _small(image)
+        return small_of(image)
 
 
-def _small(image: Image.Image) -> Thumbnail:
+def small_of(image: Image.Image) -> Thumbnail:
+    """The picture small; it may be made small itself on the way. Blocks."""
     # `draft` inside lets a large JPEG be decoded at an eighth of its size.
     orientation = decode.orientation_of(image)
     if max(image.size) > THUMBNAIL_SIDE and image.mode in ("RGB", "RGBA", "L"):
@@ -187,17 +157,3 @@ def _thumbhash(image: Image.Image) -> str:
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     tiny = image.convert("RGBA").resize(size, Image.Resampling.BOX)
     return base64.b64encode(thumbhash(*size, tiny.tobytes())).decode()
-
-
-def _describe(data: bytes, filename: str, max_pixels: int) -> Description:
-    media_type = media_type_of_output(data, filename)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if media_type in decode.PICTURES:
-        try:
-            with decode.opened(data, max_pixels=max_pixels) as image:
-                width, height = decode.upright_size(image)
-                small = _small(image)
-                return Description(media_type, len(data), sha256, width, height, small)
-        except MediaRejected:
-            pass
-    return Description(media_type, len(data), sha256)

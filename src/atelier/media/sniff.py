@@ -54,9 +54,11 @@ def media_type_of_output(data: bytes, filename: str) -> str:
     A name can't make a picture of what isn't one: its bytes would have said so.
     """
     found = sniff(data)
+    named = media_type_of(filename)
+    if found == "application/zip" and named.startswith("model/"):
+        return named  # some 3D formats are archives
     if found:
         return found
-    named = media_type_of(filename)
     if named != OCTETS and not _has_magic(named):
         return named
     return "text/plain" if _is_text(data) else OCTETS

@@ -7,6 +7,7 @@ which packages a machine has.
 import mimetypes
 
 OCTETS = "application/octet-stream"
+JSON = "application/json"
 
 # Both ways; of several extensions for one type the first is the one that is written.
 _EXTENSIONS: tuple[tuple[str, str], ...] = (
@@ -38,10 +39,17 @@ _EXTENSIONS: tuple[tuple[str, str], ...] = (
     ("obj", "model/obj"),
     ("stl", "model/stl"),
     ("ply", "model/ply"),
+    ("usdz", "model/vnd.usdz+zip"),
+    ("3mf", "model/3mf"),
+    # Not registered, but told apart from other octets by whoever shows them.
+    ("fbx", "model/x-fbx"),
+    ("splat", "model/x-splat"),
+    ("ksplat", "model/x-ksplat"),
+    ("spz", "model/x-spz"),
     ("txt", "text/plain"),
     ("md", "text/markdown"),
     ("html", "text/html"),
-    ("json", "application/json"),
+    ("json", JSON),
     ("pdf", "application/pdf"),
     ("zip", "application/zip"),
     ("safetensors", "application/vnd.safetensors"),

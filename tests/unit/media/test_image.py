@@ -23,7 +23,7 @@ from atelier.media import (
     normalise,
     thumbnail,
 )
-from atelier.media.image import _in_pool
+from atelier.media.threads import in_pool
 
 Encode = Callable[..., bytes]
 
@@ -421,7 +421,7 @@ async def test_the_event_loop_goes_on_while_pictures_are_decoded(encode: Encode)
         threads.add(threading.current_thread().name)
         assert held.wait(5)
 
-    waiting = [asyncio.create_task(_in_pool(slow)) for _ in range(20)]
+    waiting = [asyncio.create_task(in_pool(slow)) for _ in range(20)]
     await asyncio.sleep(0.05)
     assert 1 <= len(threads) <= 4, "bounded"
     held.set()
