@@ -1,6 +1,7 @@
 """Taking jobs in: the insert is the acceptance."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import bindparam, insert, literal, select
@@ -9,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import Dialect, now_ms
-from atelier.jobs.job import QUEUED, Job, NewJob, Progress
+from atelier.jobs.job import QUEUED, SUCCEEDED, TIMINGS, Job, NewJob, Progress, Recalled
 from atelier.jobs.rows import job_of, select_jobs
 from atelier.jobs.tables import job_details, jobs, requirements
 
@@ -27,13 +28,20 @@ _STAMPED: dict[str, Any] = {
     "created_at_ms": now_ms(),
     "updated_at_ms": now_ms(),
 }
-_INSERT_UNLESS_THERE: Mapping[str, Any] = {
-    dialect: vendor.insert(jobs)
-    .values(_STAMPED)
-    .on_conflict_do_nothing()
-    .returning(jobs.c.created_at_ms)
-    for dialect, vendor in (("sqlite", sqlite), ("postgresql", postgresql))
-}
+
+
+def _unless_there(**stamped: Any) -> Mapping[str, Any]:
+    return {
+        dialect: vendor.insert(jobs)
+        .values({**_STAMPED, **stamped})
+        .on_conflict_do_nothing()
+        .returning(jobs.c.created_at_ms)
+        for dialect, vendor in (("sqlite", sqlite), ("postgresql", postgresql))
+    }
+
+
+_INSERT_UNLESS_THERE = _unless_there()
+_INSERT_ENDED_UNLESS_THERE = _unless_there(finished_at_ms=now_ms())
 _PUT_REQUIREMENT: Mapping[str, Any] = {
     "sqlite": sqlite.insert(requirements).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(requirements).on_conflict_do_nothing(),
@@ -59,12 +67,38 @@ class Acceptance:
         await conn.execute(_INSERT_DETAILS, _details(new))
         return _job(new, now), True
 
-    async def _insert(self, conn: AsyncConnection, new: NewJob) -> int | None:
+    async def insert_recalled(
+        self, conn: AsyncConnection, new: NewJob, recalled: Recalled, cache_key: str
+    ) -> tuple[Job, bool]:
+        """Record ``new`` as having succeeded now with what an earlier job made.
+
+        Ids and idempotency keys are respected as by ``insert``.
+        """
+        new = replace(new, variant=recalled.variant or new.variant)
+        now = await self._insert(conn, new, ended=True)
+        if now is None:
+            return await self._known(conn, new)
+        made: dict[str, Any] = {
+            "outputs": recalled.outputs,
+            "previews": recalled.previews or None,
+            "timings": dict.fromkeys(TIMINGS, 0),
+            "cached_from": recalled.cached_from,
+        }
+        await conn.execute(_INSERT_DETAILS, {**_details(new), **made, "cache_key": cache_key})
+        job = replace(_job(new, now), status=SUCCEEDED, progress=Progress(100), finished_at_ms=now)
+        return replace(job, **{**made, "previews": recalled.previews}), True
+
+    async def _insert(
+        self, conn: AsyncConnection, new: NewJob, *, ended: bool = False
+    ) -> int | None:
         """The time of the new row, or None where there is one of that id or key."""
+        values = _values(new) | ({"status": SUCCEEDED, "percent": 100} if ended else {})
         if self.dialect == "mysql":
             now: int = (await conn.execute(_NOW)).scalar_one()
-            return now if await _insert_or_duplicate(conn, _INSERT, _row(new, now, 0)) else None
-        return (await conn.execute(_INSERT_UNLESS_THERE[self.dialect], _values(new))).scalar()
+            row = _stamped(values, now, 0) | ({"finished_at_ms": now} if ended else {})
+            return now if await _insert_or_duplicate(conn, _INSERT, row) else None
+        statements = _INSERT_ENDED_UNLESS_THERE if ended else _INSERT_UNLESS_THERE
+        return (await conn.execute(statements[self.dialect], values)).scalar()
 
     async def insert_many(
         self, conn: AsyncConnection, new: Sequence[NewJob]
@@ -78,7 +112,8 @@ class Acceptance:
         if found.first() is not None:
             return [await self.insert(conn, job) for job in new]
         now: int = (await conn.execute(_NOW)).scalar_one()
-        await conn.execute(_INSERT, [_row(job, now, place) for place, job in enumerate(new)])
+        rows = [_stamped(_values(job), now, place) for place, job in enumerate(new)]
+        await conn.execute(_INSERT, rows)
         await conn.execute(_INSERT_DETAILS, [_details(job) for job in new])
         return [(_job(job, now), True) for job in new]
 
@@ -127,9 +162,9 @@ async def _insert_or_duplicate(
     return True
 
 
-def _row(new: NewJob, now: int, place: int) -> dict[str, Any]:
+def _stamped(values: dict[str, Any], now: int, place: int) -> dict[str, Any]:
     stamps = {"run_after_ms": now, "created_at_ms": now, "updated_at_ms": now}
-    return _values(new) | stamps | {"seq": now * 1000 + place}
+    return values | stamps | {"seq": now * 1000 + place}
 
 
 def _values(new: NewJob) -> dict[str, Any]:
@@ -165,6 +200,8 @@ def _details(new: NewJob) -> dict[str, Any]:
         "inputs": new.inputs,
         "graph": new.graph,
         "metadata": new.metadata,
+        "conversion": new.conversion,
+        "cache": new.cache,
     }
 
 
@@ -206,4 +243,6 @@ def _job(new: NewJob, now: int) -> Job:
         batch=new.batch,
         label=new.label,
         fingerprint=new.fingerprint,
+        conversion=new.conversion,
+        cache=new.cache,
     )

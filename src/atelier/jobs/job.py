@@ -26,6 +26,8 @@ TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = {
     CANCELLED: frozenset({QUEUED}),
 }
 
+# What is measured of every job, in milliseconds.
+TIMINGS: Final = ("queued_ms", "prepare_ms", "execute_ms", "collect_ms")
 FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS = 1_000, 60_000
 
 # Characters that a column holds; longer values are refused rather than cut.
@@ -70,8 +72,9 @@ class NewJob:
     ``requirement`` is the hash of what an instance must have, ``model`` what it should have
     loaded, ``estimate_ms`` the expected time at an instance, ``weight`` the user's share.
     ``fingerprint`` tells equal requests from others under one idempotency key. ``batch`` and
-    ``label`` (what statistics count by) default to those entries of ``metadata``.
-    Raises FieldUnusable.
+    ``label`` (what statistics count by) default to those entries of ``metadata``. ``conversion``
+    is {format, quality, max_size} of the pictures that it makes; ``cache``: outputs of an earlier
+    job that ran the same may answer. Raises FieldUnusable.
     """
 
     id: str
@@ -94,6 +97,8 @@ class NewJob:
     weight: float = 1.0
     batch: str | None = None
     label: str | None = None
+    conversion: Mapping[str, Any] | None = None
+    cache: bool = False
 
     def __post_init__(self) -> None:
         for name, key in (("batch", "batch"), ("label", "style")):
@@ -114,6 +119,7 @@ class Job:
 
     ``error`` is {code, message, hint, node, retryable, data}: of a failure, or of the attempt
     before when the job waits for another. ``submitted_at_ms``: when ComfyUI took ``prompt_id``.
+    ``cached_from`` is the job that made the outputs, where this one didn't have to run.
     """
 
     id: str
@@ -152,6 +158,20 @@ class Job:
     batch: str | None
     label: str | None
     fingerprint: str | None = None
+    previews: tuple[Mapping[str, Any], ...] = ()
+    conversion: Mapping[str, Any] | None = None
+    cache: bool = False
+    cached_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What an earlier job made, as a job that asks for the same is to have it."""
+
+    cached_from: str
+    outputs: tuple[Mapping[str, Any], ...]
+    previews: tuple[Mapping[str, Any], ...] = ()
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ from sqlalchemy import String, bindparam, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import now_ms
-from atelier.jobs.job import QUEUED, RUNNING, TERMINAL, Job
+from atelier.jobs.job import QUEUED, RUNNING, SUCCEEDED, TERMINAL, Job
 from atelier.jobs.rows import job_of, select_jobs
 from atelier.jobs.tables import QUEUED_ROWS, job_details, jobs
 
 Jobs = list[Job]
+
+MOST_OF_ONE_KEY = 3  # looked at when the outputs of the newest are gone
 
 _J = jobs.c
 _GET = select_jobs().where(_J.id == bindparam("job_id"))
@@ -76,6 +78,24 @@ class Listing:
         query = select_jobs().where(QUEUED_ROWS).order_by(_J.precedence, _J.seq, _J.id)
         rows = await conn.execute(query.limit(limit))
         return [job_of(row) for row in rows]
+
+    async def made_before(self, conn: AsyncConnection, cache_key: str, *, unlike: str) -> Jobs:
+        """Jobs other than ``unlike`` that succeeded at what ``cache_key`` stands for, newest first.
+
+        At most 3 of them: what they made may be gone.
+        """
+        query = (
+            select_jobs()
+            .where(
+                job_details.c.cache_key == cache_key,
+                _J.id != unlike,
+                _J.status == SUCCEEDED,
+                _J.deleted_at_ms.is_(None),
+            )
+            .order_by(_J.id.desc())
+            .limit(MOST_OF_ONE_KEY)
+        )
+        return [job_of(row) for row in await conn.execute(query)]
 
     async def ended_before(
         self, conn: AsyncConnection, *, age_ms: int, dialects: Collection[str], limit: int

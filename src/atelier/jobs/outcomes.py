@@ -61,12 +61,23 @@ class Outcomes:
         *,
         inputs: Mapping[str, Any] | None = None,
         variant: str | None = None,
+        previews: Sequence[Mapping[str, Any]] = (),
+        cache_key: str | None = None,
+        cached_from: str | None = None,
     ) -> bool:
         """Record the job's success; ``inputs`` and ``variant`` are those that were used.
 
-        Left out, they stay as they were when the job was queued.
+        Left out, they stay as they were when the job was queued. Under ``cache_key`` later jobs
+        find the outputs; ``cached_from`` is the job that made them, where it was another.
         """
-        details: dict[str, Any] = {"outputs": outputs, "timings": timings, "error": None}
+        details: dict[str, Any] = {
+            "outputs": outputs,
+            "timings": timings,
+            "error": None,
+            "previews": previews or None,
+            "cache_key": cache_key,
+            "cached_from": cached_from,
+        }
         if inputs is not None:
             details["inputs"] = inputs
         return await self._end(conn, id, lease, SUCCEEDED, details, variant=variant)

@@ -48,13 +48,17 @@ COLUMNS = (
     _DETAIL.metadata,
     _DETAIL.dialect,
     _DETAIL.fingerprint,
+    _DETAIL.previews,
+    _DETAIL.conversion,
+    _DETAIL.cache,
+    _DETAIL.cached_from,
     _JOB.batch,
     _JOB.label,
 )
+_TRANSLATED = ("precedence", "percent", "step", "steps", "node")
+_WITH_DEFAULT = ("outputs", "previews", "timings", "cache")
 _SAME_NAME = tuple(
-    column.name
-    for column in COLUMNS
-    if column.name not in ("precedence", "percent", "step", "steps", "node", "outputs", "timings")
+    column.name for column in COLUMNS if column.name not in _TRANSLATED + _WITH_DEFAULT
 )
 
 
@@ -71,5 +75,7 @@ def job_of(row: Row[Any], **changes: Any) -> Job:
         values["percent"], values["step"], values["steps"], values["node"]
     )
     fields["outputs"] = tuple(values["outputs"] or ())
+    fields["previews"] = tuple(values["previews"] or ())
     fields["timings"] = values["timings"] or {}
+    fields["cache"] = bool(values["cache"])
     return Job(**(fields | changes))

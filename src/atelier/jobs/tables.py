@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     literal_column,
+    text,
 )
 from sqlalchemy.engine import Dialect as SqlDialect
 
@@ -120,6 +121,20 @@ job_details = Table(
     Column("outputs", Json),
     Column("error", Json),
     Column("timings", Json),
+    Column("previews", Json),
+    # How pictures are to be kept, where the caller asked for a form.
+    Column("conversion", Json),
+    # Whether an earlier job's outputs may answer; None, from before there was a choice: no.
+    Column("cache", Boolean),
+    # Of what was run: equal keys, equal outputs. And whose outputs these are, if another's.
+    Column("cache_key", String(64)),
+    Column("cached_from", Id),
+    Index(
+        None,
+        "cache_key",
+        postgresql_where=text("cache_key IS NOT NULL"),
+        sqlite_where=text("cache_key IS NOT NULL"),
+    ),
 )
 
 # What instances must have for a job, by hash: thousands of jobs share one.

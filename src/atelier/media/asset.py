@@ -3,17 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from atelier.media.kinds import MediaKind, kind_of
 from atelier.storage.media_types import extension_of
 
-Kind = Literal["input", "output"]
+Kind = Literal["input", "output", "preview"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """A picture or other file that a user sent (``input``) or a job made (``output``).
+    """A picture or other file that a user sent (``input``) or a job made.
 
-    ``key`` and ``thumbnail_key`` are keys of the store. ``seq`` is the place among the
-    job's outputs. ``created_at_ms`` is set by the database when it is inserted.
+    ``output`` is a result, ``preview`` what a job showed beside its results. ``key`` and
+    ``thumbnail_key`` are keys of the store, which several assets may share. ``seq`` is the
+    place among the job's outputs, or previews. ``created_at_ms`` is set by the database when
+    it is inserted.
     """
 
     id: str
@@ -26,6 +29,9 @@ class Asset:
     thumbnail_key: str | None = None
     width: int | None = None
     height: int | None = None
+    duration_seconds: float | None = None
+    fps: float | None = None
+    frames: int | None = None
     thumbhash: str | None = None
     filename: str | None = None
     job: str | None = None
@@ -37,6 +43,10 @@ class Asset:
     @property
     def deleted(self) -> bool:
         return self.deleted_at_ms is not None
+
+    @property
+    def media_kind(self) -> MediaKind:
+        return kind_of(self.media_type, self.frames)
 
 
 def input_key(asset: str, media_type: str) -> str:
@@ -53,3 +63,14 @@ def thumbnail_key(key: str) -> str:
     """Where the thumbnail of what is kept under ``key`` is kept."""
     stem, dot, _ = key.rpartition(".")
     return f"{stem if dot else key}.thumbnail.webp"
+
+
+def derivatives_folder(key: str) -> str:
+    """Where conversions of what is kept under ``key`` are kept."""
+    stem, dot, _ = key.rpartition(".")
+    return f"{stem if dot else key}.converted"
+
+
+def derivative_key(key: str, conversion: str, media_type: str) -> str:
+    """Where the conversion of that name of what is kept under ``key`` is kept."""
+    return f"{derivatives_folder(key)}/{conversion}.{extension_of(media_type)}"

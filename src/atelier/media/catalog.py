@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Insert, RowMapping, select, update
+from sqlalchemy import Insert, RowMapping, delete, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -45,6 +45,13 @@ class Catalog:
         row = (await conn.execute(query)).mappings().first()
         return None if row is None else _asset(row)
 
+    async def get_many(self, conn: AsyncConnection, ids: Collection[str]) -> dict[str, Asset]:
+        """Those of ``ids`` that there are."""
+        if not ids:
+            return {}
+        query = select(assets).where(assets.c.id.in_(list(ids)), assets.c.deleted_at_ms.is_(None))
+        return {row["id"]: _asset(row) for row in (await conn.execute(query)).mappings()}
+
     async def of_job(self, conn: AsyncConnection, job: str) -> tuple[Asset, ...]:
         """A job's outputs in their order."""
         return (await self.of_jobs(conn, [job])).get(job, ())
@@ -57,13 +64,27 @@ class Catalog:
             return {}
         query = (
             select(assets)
-            .where(assets.c.job_id.in_(list(jobs)), assets.c.deleted_at_ms.is_(None))
+            .where(
+                assets.c.job_id.in_(list(jobs)),
+                assets.c.kind == "output",
+                assets.c.deleted_at_ms.is_(None),
+            )
             .order_by(assets.c.job_id, assets.c.seq, assets.c.id)
         )
         found: dict[str, list[Asset]] = {}
         for row in (await conn.execute(query)).mappings():
             found.setdefault(row["job_id"], []).append(_asset(row))
         return {job: tuple(outputs) for job, outputs in found.items()}
+
+    async def made_by(self, conn: AsyncConnection, job: str) -> tuple[Asset, ...]:
+        """A job's outputs and previews, none of which goes before this transaction ends."""
+        query = (
+            select(assets)
+            .where(assets.c.job_id == job, assets.c.deleted_at_ms.is_(None))
+            .order_by(assets.c.kind, assets.c.seq, assets.c.id)
+            .with_for_update(read=True)
+        )
+        return tuple(_asset(row) for row in (await conn.execute(query)).mappings())
 
     async def list(
         self,
@@ -97,6 +118,42 @@ class Catalog:
         )
         return result.rowcount > 0
 
+    async def delete_made_by(self, conn: AsyncConnection, job: str) -> None:
+        """Mark all that a job has made as deleted."""
+        await conn.execute(
+            update(assets)
+            .where(assets.c.job_id == job, assets.c.deleted_at_ms.is_(None))
+            .values(deleted_at_ms=now_ms())
+        )
+
+    async def deleted(self, conn: AsyncConnection, limit: int) -> tuple[Asset, ...]:
+        """The first ``limit`` assets that are marked as deleted and not removed yet."""
+        query = (
+            select(assets)
+            .where(assets.c.deleted_at_ms.is_not(None))
+            .order_by(assets.c.deleted_at_ms, assets.c.id)
+            .limit(limit)
+        )
+        return tuple(_asset(row) for row in (await conn.execute(query)).mappings())
+
+    async def keys_in_use(self, conn: AsyncConnection, keys: Collection[str]) -> set[str]:
+        """Those of ``keys`` that an asset which isn't deleted is kept under."""
+        if not keys:
+            return set()
+        query = select(assets.c.key).where(
+            assets.c.key.in_(list(keys)), assets.c.deleted_at_ms.is_(None)
+        )
+        return set((await conn.execute(query)).scalars())
+
+    async def remove(self, conn: AsyncConnection, ids: Collection[str]) -> None:
+        """Forget assets that are marked as deleted; their files are gone or others'."""
+        if ids:
+            await conn.execute(
+                delete(assets).where(
+                    assets.c.id.in_(list(ids)), assets.c.deleted_at_ms.is_not(None)
+                )
+            )
+
 
 def _insert_into(dialect: Dialect) -> Insert:
     values: dict[str, Any] = {"created_at_ms": now_ms()}
@@ -119,6 +176,9 @@ def _row(asset: Asset) -> dict[str, Any]:
         "media_type": asset.media_type,
         "width": asset.width,
         "height": asset.height,
+        "duration_seconds": asset.duration_seconds,
+        "fps": asset.fps,
+        "frames": asset.frames,
         "size_bytes": asset.size_bytes,
         "sha256": asset.sha256,
         "thumbhash": asset.thumbhash,
@@ -144,6 +204,9 @@ def _asset(row: RowMapping) -> Asset:
         media_type=row["media_type"],
         width=row["width"],
         height=row["height"],
+        duration_seconds=row["duration_seconds"],
+        fps=row["fps"],
+        frames=row["frames"],
         size_bytes=row["size_bytes"],
         sha256=row["sha256"],
         thumbhash=row["thumbhash"],

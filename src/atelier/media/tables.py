@@ -1,6 +1,6 @@
-"""The table of assets: the pictures that came in and those that jobs made."""
+"""The table of assets: the files that came in and those that jobs made."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table
 
 from atelier.database import Id, metadata
 
@@ -25,6 +25,18 @@ assets = Table(
     Column("seq", Integer, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("deleted_at_ms", BigInteger),
+    Column("duration_seconds", Double),
+    Column("fps", Double),
+    Column("frames", Integer),
     Index(None, "job_id"),
     Index(None, "user_id", "id"),
+    # Several assets may share a file: it goes with the last of them.
+    Index(None, "key"),
+)
+Index(
+    "assets_deleted_idx",
+    assets.c.deleted_at_ms,
+    assets.c.id,
+    postgresql_where=assets.c.deleted_at_ms.is_not(None),
+    sqlite_where=assets.c.deleted_at_ms.is_not(None),
 )

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from atelier.workflows.graph import Graph
-from atelier.workflows.inputs import complete, image_refs, seed_of
+from atelier.workflows.inputs import complete, draws_seed, image_refs, seed_of
 from atelier.workflows.manifest import Manifest, Target, Variant
 from atelier.workflows.problem import (
     InputMissing,
@@ -28,6 +28,7 @@ __all__ = [
     "InputsInvalid",
     "bind",
     "complete",
+    "draws_seed",
     "image_refs",
     "input_at",
     "placeholders",

@@ -33,7 +33,7 @@ def complete(manifest: Manifest, inputs: Mapping[str, Any], *, rng: Rng) -> dict
         if _left_out(entry, value):
             value = entry.default
         try:
-            if entry.type == "seed" and value in (None, DRAW, str(DRAW)):
+            if entry.type == "seed" and _is_drawn(value):
                 low, high = seed_range(entry)
                 value = rng.randrange(low, high + 1)
             if value is not None:
@@ -65,6 +65,20 @@ def seed_of(manifest: Manifest, inputs: Mapping[str, Any]) -> int | None:
             seed = inputs.get(entry.name)
             return seed if isinstance(seed, int) else None
     return None
+
+
+def draws_seed(manifest: Manifest, inputs: Mapping[str, Any]) -> bool:
+    """Return whether ``complete`` leaves a seed of these to chance."""
+    for entry in manifest.inputs:
+        if entry.type == "seed":
+            value = inputs.get(entry.name)
+            if _is_drawn(entry.default if _left_out(entry, value) else value):
+                return True
+    return False
+
+
+def _is_drawn(value: Any) -> bool:
+    return value in (None, DRAW, str(DRAW))
 
 
 def _left_out(entry: Input, value: Any) -> bool:

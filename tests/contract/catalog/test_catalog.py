@@ -1,5 +1,6 @@
 """What the catalogue of assets does, on every database."""
 
+import asyncio
 import dataclasses
 import time
 
@@ -35,6 +36,9 @@ def an_asset(**changes: object) -> Asset:
         job=new_id(),
         node="9",
         seq=2,
+        duration_seconds=4.04,
+        fps=23.976,
+        frames=97,
     )
     return dataclasses.replace(asset, **changes)  # type: ignore[arg-type]
 
@@ -208,3 +212,66 @@ def test_keys_spread_over_folders_and_tell_claims_apart() -> None:
     assert first == f"outputs/ab/{job}/1-{asset}.png"
     assert first != output_key(job, 2, asset, "image/png")
     assert thumbnail_key(first) == f"outputs/ab/{job}/1-{asset}.thumbnail.webp"
+
+
+async def test_several_are_got_at_once(database: Database, catalog: Catalog) -> None:
+    one, two, gone = an_asset(), an_asset(), an_asset()
+    async with database.transaction() as conn:
+        await catalog.insert(conn, [one, two, gone])
+        await catalog.delete(conn, gone.id)
+        got = await catalog.get_many(conn, [one.id, two.id, gone.id, new_id()])
+        assert set(got) == {one.id, two.id}
+        assert got[one.id].sha256 == one.sha256
+        assert await catalog.get_many(conn, []) == {}
+
+
+async def test_previews_are_no_outputs(database: Database, catalog: Catalog) -> None:
+    job = new_id()
+    preview, output = an_asset(job=job, kind="preview", seq=0), an_asset(job=job, seq=0)
+    async with database.transaction() as conn:
+        await catalog.insert(conn, [preview, output])
+        assert [a.id for a in await catalog.of_job(conn, job)] == [output.id]
+        assert [a.id for a in await catalog.made_by(conn, job)] == [output.id, preview.id]
+
+
+async def test_file_is_in_use_until_the_last_asset_under_it_is_deleted(
+    database: Database, catalog: Catalog
+) -> None:
+    job, later = new_id(), new_id()
+    first = an_asset(job=job, key=f"outputs/{job}/a.png")
+    second = dataclasses.replace(first, id=new_id(), job=later)
+    keys = [first.key, "outputs/nobody.png"]
+    async with database.transaction() as conn:
+        await catalog.insert(conn, [first, second])
+        await catalog.delete_made_by(conn, job)
+        assert await catalog.made_by(conn, job) == ()
+        assert [a.id for a in await catalog.deleted(conn, 10)] == [first.id]
+        assert await catalog.keys_in_use(conn, keys) == {first.key}
+        await catalog.remove(conn, [first.id, second.id])
+        assert await catalog.deleted(conn, 10) == ()
+        assert await catalog.get(conn, second.id) is not None, "it is not deleted"
+        await catalog.delete_made_by(conn, later)
+        assert await catalog.keys_in_use(conn, keys) == set()
+        assert await catalog.keys_in_use(conn, []) == set()
+
+
+async def test_what_somebody_shares_just_now_is_deleted_only_afterwards(
+    database: Database, catalog: Catalog
+) -> None:
+    """Else a file could go although an asset under it is about to be recorded."""
+    job = new_id()
+    asset = an_asset(job=job)
+    async with database.transaction() as conn:
+        await catalog.insert(conn, [asset])
+    async with database.transaction() as conn:
+        (made,) = await catalog.made_by(conn, job)
+        deleting = asyncio.create_task(
+            database.run(lambda other: catalog.delete_made_by(other, job))
+        )
+        await asyncio.sleep(0.05)
+        assert not deleting.done()
+        await catalog.insert(conn, [dataclasses.replace(made, id=new_id(), job=new_id())])
+    await deleting
+    async with database.read() as conn:
+        assert await catalog.keys_in_use(conn, [asset.key]) == {asset.key}
+        assert [a.id for a in await catalog.deleted(conn, 10)] == [asset.id]

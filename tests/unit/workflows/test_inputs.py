@@ -12,6 +12,7 @@ from atelier.workflows.bind import (
     InputsInvalid,
     InputUnknown,
     complete,
+    draws_seed,
     image_refs,
     seed_of,
 )
@@ -214,3 +215,26 @@ def test_pictures_to_be_brought_are_found_among_the_inputs(style_change: Workflo
     inputs = complete(style_change.manifest, {"image": IMAGE}, rng=random.Random(1))
     assert image_refs(style_change.manifest, inputs) == {"image": {"url": IMAGE}}
     assert image_refs(style_change.manifest, {**inputs, "image": "atelier-1.png"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("default", "inputs", "drawn"),
+    [
+        (None, {}, True),
+        (None, {"x": None}, True),
+        (None, {"x": -1}, True),
+        (None, {"x": "-1"}, True),
+        (None, {"x": 0}, False),
+        (7, {}, False),  # the workflow has fixed it
+        (-1, {}, True),
+        (7, {"x": -1}, True),
+    ],
+)
+def test_a_seed_is_drawn_where_it_is_left_to_chance(
+    default: int | None, inputs: dict[str, Any], drawn: bool
+) -> None:
+    assert draws_seed(manifest_of(entry("seed", default=default)), inputs) is drawn
+
+
+def test_what_has_no_seed_draws_none() -> None:
+    assert not draws_seed(manifest_of(entry("text")), {})
