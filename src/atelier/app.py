@@ -148,6 +148,7 @@ async def application(
         generations = Generations(
             database=database,
             queue=queue,
+            catalog=catalog,
             planner=planner,
             assets=assets,
             bus=bus,

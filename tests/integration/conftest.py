@@ -278,6 +278,7 @@ class Service:
         self.generations = Generations(
             database=database,
             queue=self.queue,
+            catalog=self.catalog,
             planner=planner,
             assets=self.assets,
             bus=self.bus,

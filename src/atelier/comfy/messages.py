@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+_SHOWN_3D: Final = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".splat", ".ksplat", ".spz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +179,27 @@ class FileRef:
 def files_of(output: Mapping[str, Any]) -> tuple[tuple[str, FileRef], ...]:
     """Return the files in a node's output with the key that they stand under, in order.
 
-    The key tells the kind: images, gifs, video, videos, audio, 3d.
+    The key tells the kind: images (videos too), gifs, video, videos, audio, 3d, latents, and
+    ``result``, under which viewers of 3D files name theirs.
     """
     return tuple(
-        (kind, FileRef(entry["filename"], entry.get("subfolder", ""), entry.get("type", "output")))
+        (kind, ref)
         for kind, entries in output.items()
         if isinstance(entries, list | tuple)
         for entry in entries
-        if isinstance(entry, Mapping) and isinstance(entry.get("filename"), str)
+        if (ref := _file_of(kind, entry)) is not None
     )
+
+
+def _file_of(kind: str, entry: Any) -> FileRef | None:
+    if isinstance(entry, Mapping) and isinstance(entry.get("filename"), str):
+        return FileRef(
+            entry["filename"], entry.get("subfolder") or "", entry.get("type") or "output"
+        )
+    if kind == "result" and isinstance(entry, str) and entry.lower().endswith(_SHOWN_3D):
+        subfolder, _, filename = entry.replace("\\", "/").rpartition("/")
+        return FileRef(filename, subfolder, "output")
+    return None
 
 
 def texts_of(output: Mapping[str, Any]) -> tuple[str, ...]:

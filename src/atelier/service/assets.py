@@ -1,7 +1,8 @@
-"""Pictures that callers bring and jobs make."""
+"""Pictures that callers bring, and whatever jobs make."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import uuid_utils
 
@@ -9,10 +10,14 @@ from atelier.database import Database
 from atelier.errors import InvalidRequest, NotFound
 from atelier.media.asset import Asset, input_key, thumbnail_key
 from atelier.media.catalog import Catalog
+from atelier.media.conversion import Conversion, is_convertible
 from atelier.media.data_url import decode_data_url
-from atelier.media.image import describe, normalise, thumbnail
+from atelier.media.description import describe
+from atelier.media.image import normalise, thumbnail
+from atelier.service.derivatives import Derivatives
 from atelier.service.views import AssetView, content_path, thumbnail_path
-from atelier.storage.store import ObjectInfo, Store
+from atelier.storage.media_types import extension_of
+from atelier.storage.store import ObjectInfo, ObjectMissing, Store
 
 MAX_BYTES = 25 * 1024 * 1024
 
@@ -27,6 +32,11 @@ class UploadTooLarge(InvalidRequest):
     default_hint = f"Pictures may have up to {MAX_BYTES // 2**20} MB."
 
 
+class NotConvertible(InvalidRequest):
+    code = "NOT_CONVERTIBLE"
+    default_hint = "Leave out format, quality and max_size to get the file as it is."
+
+
 @dataclass(frozen=True, slots=True)
 class AssetContent:
     """The bytes of an asset, or the address where the store itself serves them."""
@@ -36,9 +46,12 @@ class AssetContent:
     key: str
     info: ObjectInfo
     filename: str | None
+    data: bytes | None = None  # where they are not kept in the store
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Bytes ``start`` up to but without ``end``, in pieces."""
+        if self.data is not None:
+            return _in_one(self.data[start:end])
         stream = await self.store.open(self.key, start=start, end=end)
         return stream.chunks
 
@@ -48,6 +61,7 @@ class Assets:
         self._database = database
         self._catalog = catalog
         self._store = store
+        self._derivatives = Derivatives(store)
 
     async def upload(self, data: bytes, *, filename: str | None, user: str) -> AssetView:
         """Keep a picture: verified, upright, without metadata.
@@ -79,8 +93,8 @@ class Assets:
         await self._database.run(lambda conn: self._catalog.insert(conn, [asset]))
         return await self.get(id)
 
-    async def keep_data_url(self, url: str, *, user: str) -> str:
-        """Store the bytes of a ``data:`` URL as they are and return the asset's id.
+    async def keep_data_url(self, url: str, *, user: str) -> Asset:
+        """Store the bytes of a ``data:`` URL as they are and return the asset.
 
         Whether they are a picture is found out when the job runs, as for any other address.
         Raises MediaRejected, UploadTooLarge.
@@ -98,19 +112,28 @@ class Assets:
             media_type=described.media_type,
             width=described.width,
             height=described.height,
+            frames=described.frames,
             size_bytes=described.size_bytes,
             sha256=described.sha256,
         )
         await self._store.put(asset.key, data, described.media_type)
         await self._database.run(lambda conn: self._catalog.insert(conn, [asset]))
-        return id
+        return asset
 
     async def get(self, id: str) -> AssetView:
         return _view(await self._asset(id))
 
-    async def open(self, id: str, *, thumbnail: bool = False) -> AssetContent:
-        """Raises AssetUnknown also where the bytes are gone or there is no thumbnail."""
+    async def open(
+        self, id: str, *, thumbnail: bool = False, conversion: Conversion | None = None
+    ) -> AssetContent:
+        """The bytes, as ``conversion`` wants them where the asset is a picture.
+
+        Raises AssetUnknown also where the bytes are gone or there is no thumbnail, NotConvertible
+        for what is no picture, MediaRejected where the picture can't be converted.
+        """
         asset = await self._asset(id)
+        if conversion is not None:
+            return await self._open_converted(asset, conversion)
         key = asset.thumbnail_key if thumbnail else asset.key
         if key is None:
             raise AssetUnknown(f"The asset {id} has no thumbnail: it is {asset.media_type}.")
@@ -120,6 +143,23 @@ class Assets:
             raise AssetUnknown(f"The file of asset {id} is no longer kept.")
         return AssetContent(url, self._store, key, info, asset.filename)
 
+    async def _open_converted(self, asset: Asset, conversion: Conversion) -> AssetContent:
+        if not is_convertible(asset.media_type):
+            raise NotConvertible(
+                f"The asset {asset.id} is {asset.media_type}: only pictures can be converted.",
+                media_type=asset.media_type,
+            )
+        if not conversion.changes(asset.media_type, asset.width, asset.height):
+            return await self.open(asset.id)
+        try:
+            made = await self._derivatives.get(asset, conversion)
+        except ObjectMissing:
+            raise AssetUnknown(f"The file of asset {asset.id} is no longer kept.") from None
+        stem = PurePosixPath(asset.filename or asset.id).stem
+        filename = f"{stem}.{extension_of(made.info.media_type)}"
+        url = None if made.data is not None else await self._store.url(made.key)
+        return AssetContent(url, self._store, made.key, made.info, filename, made.data)
+
     async def _asset(self, id: str) -> Asset:
         async with self._database.read() as conn:
             asset = await self._catalog.get(conn, id)
@@ -128,14 +168,22 @@ class Assets:
         return asset
 
 
+async def _in_one(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
 def _view(asset: Asset) -> AssetView:
     return AssetView(
         id=asset.id,
         url=content_path(asset.id),
         thumbnail_url=thumbnail_path(asset.id) if asset.thumbnail_key else None,
+        kind=asset.media_kind,
         media_type=asset.media_type,
         width=asset.width,
         height=asset.height,
+        duration_seconds=asset.duration_seconds,
+        fps=asset.fps,
+        frames=asset.frames,
         size_bytes=asset.size_bytes,
         sha256=asset.sha256,
         thumbhash=asset.thumbhash,

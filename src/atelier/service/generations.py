@@ -17,9 +17,12 @@ from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
 from atelier.jobs.job import TERMINAL, Job, NewJob
 from atelier.jobs.queue import JobQueue
+from atelier.media.catalog import Catalog
+from atelier.media.conversion import Conversion
 from atelier.service.assets import Assets
 from atelier.service.estimates import Estimates
-from atelier.service.planning import Planner
+from atelier.service.planning import Planned, Planner
+from atelier.service.recall import answer
 from atelier.service.views import JobPage, JobView, OutputView
 
 log = structlog.get_logger(__name__)
@@ -58,6 +61,8 @@ class Submission:
     max_attempts: int | None = None
     dialect: str = "native"
     idempotency_key: str | None = None
+    conversion: Conversion | None = None  # how its pictures are to be kept
+    cache: bool = False  # what an earlier job of this user made of the same may answer
 
     def fingerprint(self) -> str:
         """Equal for submissions that ask for the same."""
@@ -69,6 +74,8 @@ class Submission:
             dict(self.metadata),
             self.max_attempts,
         ]
+        if self.conversion is not None:
+            asked.append(self.conversion.as_dict())
         return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
@@ -78,6 +85,7 @@ class Generations:
         *,
         database: Database,
         queue: JobQueue,
+        catalog: Catalog,
         planner: Planner,
         assets: Assets,
         bus: Bus,
@@ -88,6 +96,7 @@ class Generations:
     ) -> None:
         self._database = database
         self._queue = queue
+        self._catalog = catalog
         self._planner = planner
         self._assets = assets
         self._bus = bus
@@ -103,9 +112,16 @@ class Generations:
         Raises InvalidRequest, WorkflowError, NotFound for what can't run, and
         IdempotencyKeyReused where the key came with another request.
         """
-        new = await self._prepare(submission)
+        new, planned, hashes = await self._prepare(submission)
+        ids: dict[str, str] = {}
 
         async def work(conn: Any) -> tuple[Job, bool, int | None]:
+            if new.cache:
+                answered = await answer(
+                    conn, self._queue, self._catalog, new, planned.plan, hashes=hashes, ids=ids
+                )
+                if answered is not None:
+                    return *answered, None
             if new.requirement not in self._kept:
                 body = self._body(new.requirement)
                 await self._queue.put_requirement(conn, new.requirement, body)
@@ -115,16 +131,11 @@ class Generations:
         job, created, position = await self._database.run(work, durable=False)
         view = self._view(job, position)
         if created:
-            self._bus.publish(
-                events.queued(
-                    job.id, job.user, position=view.queue_position, eta_seconds=view.eta_seconds
-                )
-            )
-            self._bus.wake()
-            self._on_accepted(job.id)
+            self._announce(view)
         # A worker may already be at it; the answer waits until a power loss can't undo the job.
         await self._database.flush()
-        self._remember_kept(new.requirement)
+        if job.cached_from is None:
+            self._remember_kept(new.requirement)
         if created:
             log.info("accepted", job=job.id, workflow=job.workflow, user=job.user)
         elif job.fingerprint != new.fingerprint:
@@ -205,11 +216,16 @@ class Generations:
         return view
 
     async def delete(self, id: str, *, user: str | None = None) -> None:
-        """Take an ended job out of every list."""
+        """Take an ended job out of every list, with what it made; files go with the next sweep."""
         view = await self.get(id, user=user)
         if view.job.status not in TERMINAL:
             raise JobNotEnded(f"The job is {view.job.status}.", job=id)
-        await self._database.run(lambda conn: self._queue.delete(conn, id))
+
+        async def work(conn: Any) -> None:
+            await self._queue.delete(conn, id)
+            await self._catalog.delete_made_by(conn, id)
+
+        await self._database.run(work)
 
     async def wait(self, id: str, timeout_seconds: float) -> JobView:
         """The job once it has ended, or as it is after ``timeout_seconds``."""
@@ -251,16 +267,33 @@ class Generations:
                 subscription.begin_with(*(snapshot_of(view) for view in reversed(page.jobs)))
             yield subscription
 
-    async def _prepare(self, submission: Submission) -> NewJob:
+    def _announce(self, view: JobView) -> None:
+        job = view.job
+        self._bus.publish(
+            events.queued(
+                job.id, job.user, position=view.queue_position, eta_seconds=view.eta_seconds
+            )
+        )
+        if job.status in TERMINAL:
+            outputs = [output.as_dict() for output in view.outputs]
+            self._bus.publish(events.finished(job.id, job.user, outputs=outputs, seed=job.seed))
+            return
+        self._bus.wake()
+        self._on_accepted(job.id)
+
+    async def _prepare(self, submission: Submission) -> tuple[NewJob, Planned, dict[str, str]]:
+        """The job, how it was understood, and the SHA-256 of assets that it brought along."""
         planned = self._planner.plan(submission.workflow, submission.inputs)
         inputs = dict(planned.inputs)
+        hashes: dict[str, str] = {}
         for name, value in inputs.items():
             if isinstance(value, Mapping) and str(value.get("url", ""))[:5].lower() == "data:":
                 asset = await self._assets.keep_data_url(value["url"], user=submission.user)
-                inputs[name] = {"asset": asset}
+                hashes[asset.id] = asset.sha256
+                inputs[name] = {"asset": asset.id}
                 if planned.graph is not None:
-                    _point_to_asset(planned.graph, value["url"], asset)
-        return NewJob(
+                    _point_to_asset(planned.graph, value["url"], asset.id)
+        new = NewJob(
             id=str(uuid_utils.uuid7()),
             user=submission.user,
             workflow=planned.workflow,
@@ -279,7 +312,11 @@ class Generations:
             fingerprint=submission.fingerprint() if submission.idempotency_key else None,
             label=_label(inputs),
             estimate_ms=self._estimates.run_ms(planned.workflow, planned.variant),
+            conversion=submission.conversion.as_dict() if submission.conversion else None,
+            # Who leaves the seed to chance wants another picture.
+            cache=submission.cache and not planned.draws_seed,
         )
+        return new, planned, hashes
 
     def _body(self, requirement: str) -> dict[str, object]:
         known = self._planner.capabilities.known(requirement)
@@ -296,6 +333,7 @@ class Generations:
         return JobView(
             job=job,
             outputs=tuple(OutputView.of(output) for output in job.outputs),
+            previews=tuple(OutputView.of(preview) for preview in job.previews),
             queue_position=position if queued else None,
             eta_seconds=self._estimates.eta_seconds(job, position),
             message=self._waiting_because(job) if queued else None,

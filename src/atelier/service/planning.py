@@ -11,7 +11,7 @@ from atelier.jobs.job import Job
 from atelier.pool.instance import Instance
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities, Requirement, requirement_of
-from atelier.workflows.bind import bind, complete, input_at, seed_of
+from atelier.workflows.bind import bind, complete, draws_seed, input_at, seed_of
 from atelier.workflows.check import Problem, check
 from atelier.workflows.graph import Graph
 from atelier.workflows.library import (
@@ -55,7 +55,8 @@ class CannotRun(WorkflowError):
 class Planned:
     """A request understood: complete inputs and what an instance must have.
 
-    ``variant`` and ``model`` are None while no instance is up to decide for.
+    ``variant``, ``model`` and ``plan`` are None while no instance is up to decide for.
+    ``draws_seed``: the caller left the seed to chance.
     """
 
     workflow: str
@@ -66,6 +67,8 @@ class Planned:
     variant: str | None
     model: str | None
     seed: int | None
+    draws_seed: bool = False
+    plan: "Plan | None" = None
 
 
 class Planner:
@@ -101,6 +104,8 @@ class Planner:
             variant=chosen.variant if chosen else None,
             model=_model_key(found, chosen, completed, instance) if chosen and instance else None,
             seed=seed_of(found.manifest, completed),
+            draws_seed=draws_seed(found.manifest, inputs),
+            plan=_plan(found, chosen.variant, completed, instance) if chosen and instance else None,
         )
 
     def _choose(
@@ -182,6 +187,11 @@ class Plan:
         return GraphInvalid(problems, names)
 
 
+def is_picture(value: object) -> bool:
+    """True for ``{"url": ...}`` and ``{"asset": id}``."""
+    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in ("url", "asset")
+
+
 def plan_run(library: Library, job: Job, instance: Instance, capabilities: Capabilities) -> Plan:
     """How ``job`` runs at ``instance``: variant and models that it has.
 
@@ -201,14 +211,16 @@ def plan_run(library: Library, job: Job, instance: Instance, capabilities: Capab
             missing=list(missing),
             instance=instance.id,
         )
+    return _plan(workflow, chosen.variant, job.inputs, instance)
+
+
+def _plan(workflow: Workflow, variant: str, inputs: Mapping[str, Any], instance: Instance) -> Plan:
     info = instance.object_info
-    inputs = resolve_models(workflow.manifest, job.inputs, info) if info else dict(job.inputs)
-    variant = workflow.manifest.variant(chosen.variant)
     return Plan(
         workflow=workflow,
-        variant=chosen.variant,
-        inputs=inputs,
-        counting=tuple(output.node for output in variant.outputs),
+        variant=variant,
+        inputs=resolve_models(workflow.manifest, inputs, info) if info else dict(inputs),
+        counting=tuple(output.node for output in workflow.manifest.variant(variant).outputs),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from atelier.jobs.job import Job
+from atelier.media.kinds import MediaKind, kind_of
 
 InstanceState = Literal["up", "down", "draining"]
 
@@ -32,6 +33,11 @@ class OutputView:
     node: str | None
     thumbhash: str | None = None
     filename: str | None = None
+    kind: MediaKind = "image"
+    duration_seconds: float | None = None
+    fps: float | None = None
+    frames: int | None = None
+    text: str | None = None  # what a short text says
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "OutputView":
@@ -47,6 +53,12 @@ class OutputView:
             node=record.get("node"),
             thumbhash=record.get("thumbhash"),
             filename=record.get("filename"),
+            # Jobs of an older version didn't note it.
+            kind=record.get("kind") or kind_of(record["media_type"]),
+            duration_seconds=record.get("duration_seconds"),
+            fps=record.get("fps"),
+            frames=record.get("frames"),
+            text=record.get("text"),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,6 +71,7 @@ class JobView:
 
     job: Job
     outputs: tuple[OutputView, ...] = ()
+    previews: tuple[OutputView, ...] = ()  # shown on the way to the outputs; no results
     queue_position: int | None = None  # 1 is next; None unless queued
     eta_seconds: float | None = None  # until it is finished; None when nothing is known yet
     message: str | None = None  # why it waits, for a person
@@ -75,9 +88,13 @@ class AssetView:
     id: str
     url: str
     thumbnail_url: str | None
+    kind: MediaKind
     media_type: str
     width: int | None
     height: int | None
+    duration_seconds: float | None
+    fps: float | None
+    frames: int | None
     size_bytes: int
     sha256: str
     thumbhash: str | None

@@ -1,11 +1,13 @@
 """Sweeps what nobody needs any more, at the start and hourly."""
 
 import asyncio
+from typing import Any
 
 import structlog
 
 from atelier.database import DatabaseUnavailable
 from atelier.errors import StorageError
+from atelier.media.asset import Asset, derivatives_folder
 from atelier.worker.context import Context
 
 log = structlog.get_logger(__name__)
@@ -29,7 +31,7 @@ async def sweep_forever(context: Context, *, dialects: tuple[str, ...], hours: f
 
 
 async def sweep(context: Context, *, dialects: tuple[str, ...], hours: float) -> int:
-    """Delete jobs of ``dialects`` that ended ``hours`` ago, with their pictures; how many."""
+    """Delete jobs of ``dialects`` that ended ``hours`` ago, with what they made; how many."""
     swept = 0
     while True:
         async with context.database.read() as conn:
@@ -37,12 +39,42 @@ async def sweep(context: Context, *, dialects: tuple[str, ...], hours: float) ->
                 conn, age_ms=int(hours * 3_600_000), dialects=dialects, limit=BATCH
             )
         for job in jobs:
-            # The files first: a row without files can be swept again, files without a row can't.
-            for output in job.outputs:
-                for key in (output["key"], output.get("thumbnail_key")):
-                    if key:
-                        await context.store.delete(key)
-            await context.database.run(lambda conn, id=job.id: context.queue.delete(conn, id))  # type: ignore[misc]
+            await context.database.run(lambda conn, id=job.id: _delete(context, conn, id))  # type: ignore[misc]
             swept += 1
         if len(jobs) < BATCH:
-            return swept
+            break
+    await remove_files(context)
+    return swept
+
+
+async def _delete(context: Context, conn: Any, job: str) -> None:
+    await context.queue.delete(conn, job)
+    await context.catalog.delete_made_by(conn, job)
+
+
+async def remove_files(context: Context) -> int:
+    """Remove the files of deleted assets, with their thumbnails and conversions; how many assets.
+
+    A file that another asset is kept under too stays until that one is deleted. The files go
+    before the rows: a row without files can be swept again, files without a row can't.
+    """
+    removed = 0
+    while True:
+        async with context.database.read() as conn:
+            assets = await context.catalog.deleted(conn, BATCH)
+            used = await context.catalog.keys_in_use(conn, {asset.key for asset in assets})
+        for asset in assets:
+            if asset.key not in used:
+                await _remove(context, asset)
+        ids = [asset.id for asset in assets]
+        await context.database.run(lambda conn, ids=ids: context.catalog.remove(conn, ids))  # type: ignore[misc]
+        removed += len(assets)
+        if len(assets) < BATCH:
+            return removed
+
+
+async def _remove(context: Context, asset: Asset) -> None:
+    converted = [key async for key in context.store.list(derivatives_folder(asset.key))]
+    for key in (asset.key, asset.thumbnail_key, *converted):
+        if key:
+            await context.store.delete(key)

@@ -1,14 +1,19 @@
 """Brings a job's pictures to the instance that will run it."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from atelier.errors import AtelierError, MediaRejected, MediaUnavailable
 from atelier.media.image import normalise
 from atelier.pool.instance import Instance
+from atelier.service.planning import is_picture
 from atelier.storage.store import ObjectMissing
 from atelier.worker.context import Context
+
+T = TypeVar("T")
 
 AT_ONCE = 10  # downloads of one job
 
@@ -18,51 +23,75 @@ class AssetGone(MediaRejected):
     default_hint = "Upload the picture again and submit a new job."
 
 
-def is_image_ref(value: object) -> bool:
-    """True for ``{"url": ...}`` and ``{"asset": id}``."""
-    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in ("url", "asset")
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture's bytes as they came, and their SHA-256."""
+
+    data: bytes
+    sha256: str
+
+
+async def fetch_images(context: Context, inputs: Mapping[str, Any]) -> dict[str, Picture]:
+    """The pictures that ``inputs`` name, by input.
+
+    Raises MediaRejected (final) or MediaUnavailable (worth another try) with the input's name
+    in ``data["input"]``.
+    """
+    refs = {name: value for name, value in inputs.items() if is_picture(value)}
+    return await _for_each(refs, lambda name: _read(context, refs[name]))
 
 
 async def place_images(
-    context: Context, instance: Instance, inputs: Mapping[str, Any]
+    context: Context,
+    instance: Instance,
+    inputs: Mapping[str, Any],
+    pictures: Mapping[str, Picture],
 ) -> dict[str, Any]:
-    """``inputs`` with each picture replaced by the file name it has at ``instance``.
+    """``inputs`` with each of ``pictures`` replaced by the file name it has at ``instance``.
 
-    Raises MediaRejected (final) or MediaUnavailable (worth another try) with the input's name
-    in ``data["input"]``; InstanceError when the upload fails.
+    Raises MediaRejected with the input's name in ``data["input"]``; InstanceError when the
+    upload fails.
     """
+
+    async def place(name: str) -> str:
+        picture = await normalise(pictures[name].data)
+        return await instance.client.upload(picture.data, media_type=picture.media_type)
+
+    return {**inputs, **await _for_each(pictures, place)}
+
+
+async def _for_each(names: Mapping[str, Any], work: Callable[[str], Awaitable[T]]) -> dict[str, T]:
+    """What ``work`` makes of each name, ten at once; the first that fails ends the others."""
+    if not names:
+        return {}
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def place(name: str, ref: Mapping[str, str]) -> tuple[str, str]:
+    async def one(name: str) -> T:
         async with places:
             try:
-                data = await _read(context, ref)
-                picture = await normalise(data)
+                return await work(name)
             except (MediaRejected, MediaUnavailable) as error:
                 error.data = {**error.data, "input": name}
                 raise
-            return name, await instance.client.upload(picture.data, media_type=picture.media_type)
 
-    refs = {name: value for name, value in inputs.items() if is_image_ref(value)}
-    if not refs:
-        return dict(inputs)
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(place(name, ref)) for name, ref in refs.items()]
+            tasks = {name: group.create_task(one(name)) for name in names}
     except* AtelierError as errors:
         raise _first(errors) from None
-    return {**inputs, **dict(task.result() for task in tasks)}
+    return {name: task.result() for name, task in tasks.items()}
 
 
-async def _read(context: Context, ref: Mapping[str, str]) -> bytes:
+async def _read(context: Context, ref: Mapping[str, str]) -> Picture:
     if "url" in ref:
-        return (await context.fetcher.fetch(ref["url"])).data
+        data = (await context.fetcher.fetch(ref["url"])).data
+        return Picture(data, hashlib.sha256(data).hexdigest())
     async with context.database.read() as conn:
         asset = await context.catalog.get(conn, ref["asset"])
     if asset is None:
         raise AssetGone(f"The picture {ref['asset']} is no longer stored.", asset=ref["asset"])
     try:
-        return await context.store.get(asset.key)
+        return Picture(await context.store.get(asset.key), asset.sha256)
     except ObjectMissing:
         raise AssetGone(
             f"The file of picture {asset.id} is no longer stored.", asset=asset.id

@@ -8,20 +8,27 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import stamina
+import structlog
 import uuid_utils
 
 from atelier.comfy.client import Finished
 from atelier.comfy.protocol import FileRef, files_of, texts_of
-from atelier.errors import StorageError, WorkflowError
+from atelier.errors import AtelierError, MediaRejected, StorageError, WorkflowError
 from atelier.jobs.job import Job
-from atelier.media.asset import Asset, output_key, thumbnail_key
-from atelier.media.image import describe
+from atelier.media.asset import Asset, Kind, output_key, thumbnail_key
+from atelier.media.conversion import Conversion, convert, is_convertible
+from atelier.media.description import describe_output
 from atelier.media.sniff import media_type_of_output
 from atelier.pool.instance import Instance
+from atelier.storage.media_types import extension_of
 from atelier.worker.context import Context
+
+log = structlog.get_logger(__name__)
 
 AT_ONCE = 4  # outputs of one job that are stored side by side
 STORE_SECONDS = 60.0  # how long a store may be away before the attempt is given up
+MOST_PREVIEWS = 16  # kept beside the results of one job
+INLINE_TEXT_BYTES = 8192  # up to here a text stands in the job itself
 
 
 class NoOutputs(WorkflowError):
@@ -39,86 +46,186 @@ class Item:
     data: bytes | None = None
 
 
-def items_of(finished: Finished, counting: Collection[str]) -> list[Item]:
-    """What counts as the result, in the order of ``counting`` where that names nodes.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What counts as the result of a run, and what was only shown on the way to it."""
 
-    Files of type ``output`` come before everything else: where there is one, previews
-    (``temp``) don't count.
+    results: tuple[Item, ...]
+    previews: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    asset: Asset
+    text: str | None = None  # what the file says, where that is short
+
+    def record(self) -> Mapping[str, Any]:
+        """What the job itself remembers of an output, so that listing jobs needs no join."""
+        asset = self.asset
+        return {
+            "id": asset.id,
+            "key": asset.key,
+            "thumbnail_key": asset.thumbnail_key,
+            "kind": asset.media_kind,
+            "media_type": asset.media_type,
+            "width": asset.width,
+            "height": asset.height,
+            "duration_seconds": asset.duration_seconds,
+            "fps": asset.fps,
+            "frames": asset.frames,
+            "size_bytes": asset.size_bytes,
+            "node": asset.node,
+            "thumbhash": asset.thumbhash,
+            "filename": asset.filename,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    results: tuple[Stored, ...]
+    previews: tuple[Stored, ...] = ()
+
+    @property
+    def assets(self) -> list[Asset]:
+        return [stored.asset for stored in (*self.results, *self.previews)]
+
+
+def items_of(finished: Finished, counting: Collection[str]) -> Made:
+    """What a run made, apart from what it showed.
+
+    Results are the saved files (of type ``output``) of the nodes in ``counting``, of all nodes
+    where that names none that delivered, in that order; where nothing was saved, what these
+    nodes showed. Texts count either way. Where nobody has named an order, they come behind the
+    files, and latents behind both.
     """
-    results: list[Item] = []
-    previews: list[Item] = []
-    nodes = [node for node in counting if node in finished.history_outputs] or list(
-        finished.history_outputs
-    )
+    named = [node for node in counting if node in finished.history_outputs]
+    nodes = named or list(finished.history_outputs)
+    saved: list[Item] = []
+    shown: list[Item] = []
+    texts: list[Item] = []
+    latents: list[Item] = []
+    seen: set[FileRef] = set()
     for node in nodes:
         output = finished.history_outputs[node]
-        for _, ref in files_of(output):
-            item = Item(node, ref.filename, ref=ref)
-            (previews if ref.type == "temp" else results).append(item)
+        for key, ref in _new_files(output, seen):
+            kept = latents if key == "latents" else saved
+            (kept if ref.type == "output" else shown).append(Item(node, ref.filename, ref=ref))
         for number, text in enumerate(texts_of(output)):
-            results.append(Item(node, f"{number}.txt", data=text.encode()))
+            texts.append(Item(node, f"{number}.txt", data=text.encode("utf-8", "replace")))
     for number, (socket_node, picture) in enumerate(finished.websocket_images):
         if counting and socket_node is not None and socket_node not in counting:
             continue
         extension = picture.media_type.rpartition("/")[2]
-        results.append(Item(socket_node or "", f"{number}.{extension}", data=picture.image))
-    return results or previews
+        saved.append(Item(socket_node or "", f"{number}.{extension}", data=picture.image))
+    is_saved = bool(saved or latents)
+    results = [*saved, *(() if is_saved else shown), *texts, *latents]
+    if named:
+        places = {node: place for place, node in enumerate(named)}
+        results.sort(key=lambda item: places.get(item.node, len(places)))
+    aside = [
+        Item(node, ref.filename, ref=ref)
+        for node in finished.history_outputs
+        if node not in nodes
+        for _, ref in _new_files(finished.history_outputs[node], seen)
+        if ref.type != "output"
+    ]
+    previews = [*(shown if is_saved else ()), *aside]
+    return Made(tuple(results), tuple(previews[:MOST_PREVIEWS]))
+
+
+def _new_files(output: Mapping[str, Any], seen: set[FileRef]) -> list[tuple[str, FileRef]]:
+    """The files of a node that no node before it has named: viewers show what others saved."""
+    files = [(key, ref) for key, ref in files_of(output) if ref not in seen]
+    seen.update(ref for _, ref in files)
+    return files
 
 
 async def collect(
-    context: Context, instance: Instance, job: Job, lease: int, items: Sequence[Item]
-) -> list[Asset]:
-    """Store every item and its thumbnail under keys of this attempt.
+    context: Context, instance: Instance, job: Job, lease: int, made: Made
+) -> Collected:
+    """Store every item and its thumbnail under keys of this attempt, as the job wants pictures.
 
     Raises NoOutputs for an empty run, InstanceError when a file can't be had, StorageError when
-    the store stays away.
+    the store stays away. A preview that can't be had is left out.
     """
-    if not items:
+    if not made.results:
         raise NoOutputs("The run ended well but made nothing that can be kept.")
-    if len(items) == 1:
-        return [await _keep(context, instance, job, lease, 0, items[0])]
+    conversion = Conversion(**job.conversion) if job.conversion else None
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def keep(number: int, item: Item) -> Asset:
+    async def keep(number: int, item: Item) -> Stored:
         async with places:
-            return await _keep(context, instance, job, lease, number, item)
+            return await _keep(context, instance, job, lease, number, item, "output", conversion)
 
-    return list(await asyncio.gather(*(keep(n, item) for n, item in enumerate(items))))
+    async def keep_preview(number: int, item: Item) -> Stored | None:
+        async with places:
+            try:
+                return await _keep(context, instance, job, lease, number, item, "preview", None)
+            except AtelierError as error:
+                log.info("a preview is left out", job=job.id, reason=error.message)
+                return None
+
+    results = await asyncio.gather(*(keep(n, item) for n, item in enumerate(made.results)))
+    previews = await asyncio.gather(
+        *(keep_preview(n, item) for n, item in enumerate(made.previews))
+    )
+    return Collected(tuple(results), tuple(one for one in previews if one is not None))
 
 
 async def _keep(
-    context: Context, instance: Instance, job: Job, lease: int, number: int, item: Item
-) -> Asset:
+    context: Context,
+    instance: Instance,
+    job: Job,
+    lease: int,
+    number: int,
+    item: Item,
+    kind: Kind,
+    conversion: Conversion | None,
+) -> Stored:
     data = item.data or b""
     if item.ref is not None:
         data = (await instance.client.view(item.ref)).data
-    media_type = media_type_of_output(data, item.filename)
+    filename = PurePosixPath(item.filename).name
+    media_type = media_type_of_output(data, filename)
+    if conversion is not None and is_convertible(media_type):
+        with contextlib.suppress(MediaRejected):  # what can't be converted is kept as it is
+            converted = await convert(data, conversion)
+            if converted.media_type != media_type:
+                media_type = converted.media_type
+                filename = f"{PurePosixPath(filename).stem}.{extension_of(media_type)}"
+            data = converted.data
     id = str(uuid_utils.uuid7())
     key = output_key(job.id, lease, id, media_type)
     described, _ = await asyncio.gather(
-        describe(data, item.filename), _put(context, key, data, media_type)
+        describe_output(data, filename), _put(context, key, data, media_type)
     )
     small = described.thumbnail
     small_key = thumbnail_key(key) if small is not None else None
     if small is not None and small_key is not None:
         await _put(context, small_key, small.data, small.media_type)
-    return Asset(
+    asset = Asset(
         id=id,
         user=job.user,
-        kind="output",
+        kind=kind,
         key=key,
         thumbnail_key=small_key,
         media_type=media_type,
         width=described.width,
         height=described.height,
+        duration_seconds=described.duration_seconds,
+        fps=described.fps,
+        frames=described.frames,
         size_bytes=described.size_bytes,
         sha256=described.sha256,
         thumbhash=small.thumbhash if small is not None else None,
-        filename=PurePosixPath(item.filename).name,
+        filename=filename,
         job=job.id,
         node=item.node,
         seq=number,
     )
+    is_short = asset.media_kind == "text" and len(data) <= INLINE_TEXT_BYTES
+    return Stored(asset, data.decode("utf-8", "replace") if is_short else None)
 
 
 async def _put(context: Context, key: str, data: bytes, media_type: str) -> None:
@@ -133,17 +240,9 @@ async def _put(context: Context, key: str, data: bytes, media_type: str) -> None
             await context.store.put(key, data, media_type)
 
 
-def output_record(asset: Asset) -> Mapping[str, Any]:
-    """What the job itself remembers of an output, so that listing jobs needs no join."""
-    return {
-        "id": asset.id,
-        "key": asset.key,
-        "thumbnail_key": asset.thumbnail_key,
-        "media_type": asset.media_type,
-        "width": asset.width,
-        "height": asset.height,
-        "size_bytes": asset.size_bytes,
-        "node": asset.node,
-        "thumbhash": asset.thumbhash,
-        "filename": asset.filename,
-    }
+async def discard(context: Context, assets: Sequence[Asset]) -> None:
+    """Take back what was stored for a job that somebody else has finished first."""
+    for asset in assets:
+        for key in filter(None, (asset.key, asset.thumbnail_key)):
+            with contextlib.suppress(AtelierError):
+                await context.store.delete(key)

@@ -15,13 +15,13 @@ from atelier.comfy.messages import (
     ExecutionStart,
     Preview,
 )
-from atelier.database import DatabaseUnavailable
 from atelier.errors import AtelierError, InstanceError
 from atelier.events import event as events
 from atelier.jobs.job import CANCELLED, FAILED, QUEUED, Job, Progress, backoff_ms
 from atelier.jobs.queue import Claim
 from atelier.pool.instance import Instance
-from atelier.service.planning import Plan, plan_run
+from atelier.service.planning import Plan, is_picture, plan_run
+from atelier.service.recall import cache_key
 from atelier.service.views import OutputView
 from atelier.worker.context import Context
 from atelier.worker.failures import (
@@ -31,8 +31,8 @@ from atelier.worker.failures import (
     RunTimeout,
     node_failed,
 )
-from atelier.worker.inputs import is_image_ref, place_images
-from atelier.worker.outputs import collect, items_of, output_record
+from atelier.worker.inputs import fetch_images, place_images
+from atelier.worker.outputs import collect, discard, items_of
 from atelier.worker.progress import (
     ACCEPTED,
     BUILT,
@@ -42,6 +42,7 @@ from atelier.worker.progress import (
     SUBMITTED,
     ProgressMeter,
 )
+from atelier.worker.record import Stopwatch, persist, record_made, record_recalled
 from atelier.worker.seats import Places
 from atelier.worker.telling import Teller
 from atelier.workflows.graph import Graph
@@ -80,8 +81,8 @@ class JobRun:
         self._recording = False
         self._stop: StopReason | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._claimed_at = self._started_at = context.clock()
-        self._executed_at: float | None = None
+        self._stopwatch = Stopwatch.of(context.clock)
+        self._cache_key: str | None = None
         self.log = log.bind(job=self.job.id, instance=instance.id)
 
     def stop(self, reason: StopReason) -> None:
@@ -117,7 +118,8 @@ class JobRun:
                 raise asyncio.CancelledError
             outcome = await self._execute()
             self._recording = True
-            await self._record_success(*outcome)
+            if outcome is not None:
+                await self._record_success(*outcome)
         except asyncio.CancelledError:
             if self._stop is None:
                 raise
@@ -137,7 +139,8 @@ class JobRun:
                 )
             )
 
-    async def _execute(self) -> tuple[Plan, Finished]:
+    async def _execute(self) -> tuple[Plan, Finished] | None:
+        """How it ran; None where an earlier job's outputs answered, which is recorded then."""
         instance, job = self._instance, self.job
         plan = plan_run(self._context.library, job, instance, self._context.capabilities)
         self._teller.tell(
@@ -158,7 +161,12 @@ class JobRun:
             self._submitted = False
             await self._new_prompt()
         self._teller.step(ACCEPTED)
-        inputs = await place_images(self._context, instance, plan.inputs)
+        pictures = await fetch_images(self._context, plan.inputs)
+        hashes = {name: picture.sha256 for name, picture in pictures.items()}
+        self._cache_key = cache_key(plan, user=job.user, pictures=hashes, conversion=job.conversion)
+        if job.cache and await self._recall(plan, self._cache_key):
+            return None
+        inputs = await place_images(self._context, instance, plan.inputs, pictures)
         self._teller.step(INPUTS_STORED)
         graph = plan.graph(inputs)
         await self._check(plan, graph, inputs)
@@ -183,7 +191,7 @@ class JobRun:
         self.job = replace(self.job, prompt_id=prompt_id, attempts=self.job.attempts + 1)
 
     async def _check(self, plan: Plan, graph: Graph, inputs: Mapping[str, Any]) -> None:
-        uploaded = {inputs[name] for name, value in plan.inputs.items() if is_image_ref(value)}
+        uploaded = {inputs[name] for name, value in plan.inputs.items() if is_picture(value)}
         problems = plan.problems(graph, self._instance.object_info, uploaded)
         if problems:
             # What we know of the instance may be minutes old.
@@ -201,14 +209,14 @@ class JobRun:
             ):
                 if graph is not None:
                     self._submitted = True
-                    self._started_at = self._context.clock()
+                    self._stopwatch.start()
                     await self._submit(graph)
                 self._teller.step(SUBMITTED)
                 async for message in watch:
                     match message:
                         case ExecutionStart():
                             # Until now it stood behind another, which says nothing of its length.
-                            self._started_at = self._context.clock()
+                            self._stopwatch.start()
                         case Finished(websocket_images_lost=True):
                             raise PromptLost("The result came while nobody was connected.")
                         case Finished():
@@ -234,7 +242,7 @@ class JobRun:
                 self._submitted = False
                 raise
         finally:
-            self._executed_at = self._context.clock()
+            self._stopwatch.end()
             self._instance.running.pop(job.id, None)
             self._leave_seat()
         return await self._watch(None, meter)
@@ -266,39 +274,45 @@ class JobRun:
         context, job = self._context, self.job
         self._teller.step(EXECUTED)
         try:
-            items = items_of(finished, plan.counting)
-            assets = await collect(context, self._instance, job, self.lease, items)
+            made = items_of(finished, plan.counting)
+            collected = await collect(context, self._instance, job, self.lease, made)
         except AtelierError as error:
             await self._record_error(error)
             return
-        outputs = tuple(output_record(asset) for asset in assets)
-        timings = self._timings()
-
-        async def work(conn: Any) -> bool:
-            if not await context.queue.finish(
-                conn,
-                job.id,
-                self.lease,
-                outputs=outputs,
-                timings=timings,
-                inputs=None if plan.inputs == job.inputs else plan.inputs,
-                variant=plan.variant,
-            ):
-                return False
-            await context.catalog.insert(conn, assets)
-            return True
-
-        if not await self._persist(work):
+        timings = self._stopwatch.timings(job)
+        outputs = await record_made(
+            context, job, self.lease, plan, collected, timings, self._cache_key
+        )
+        if outputs is None:
             self.log.warning("somebody else finished this job first; discarding our result")
-            for asset in assets:
-                for key in filter(None, (asset.key, asset.thumbnail_key)):
-                    with contextlib.suppress(AtelierError):
-                        await context.store.delete(key)
+            await discard(context, collected.assets)
             return
-        self._teller.step(DONE)
         context.estimates.learn(job.workflow, plan.variant, timings["execute_ms"])
+        self._tell_finished(outputs, timings)
+
+    async def _recall(self, plan: Plan, key: str) -> bool:
+        """Finish with what an earlier job made of the same; False: it has to run."""
+        context, job = self._context, self.job
+        async with context.database.read() as conn:
+            if not await context.queue.made_before(conn, key, unlike=job.id):
+                return False
+        self._recording = True
+        timings = self._stopwatch.timings_of_none(job)
+        outputs = await record_recalled(context, job, self.lease, plan, timings, key)
+        if outputs is None:
+            self._recording = False
+            return False
+        self._tell_finished(outputs, timings)
+        return True
+
+    def _tell_finished(
+        self, outputs: tuple[Mapping[str, Any], ...], timings: Mapping[str, int]
+    ) -> None:
+        self._teller.step(DONE)
         payload = [OutputView.of(output).as_dict() for output in outputs]
-        self._teller.tell(events.finished(job.id, job.user, outputs=payload, seed=job.seed))
+        self._teller.tell(
+            events.finished(self.job.id, self.job.user, outputs=payload, seed=self.job.seed)
+        )
         self.log.info("finished", outputs=len(outputs), **timings)
 
     async def _record_error(self, error: AtelierError) -> None:
@@ -329,11 +343,11 @@ class JobRun:
                     avoid_instance=self._instance.id if isinstance(error, InstanceError) else None,
                 )
                 return status or None
-            timings = self._timings()
+            timings = self._stopwatch.timings(job)
             failed = await context.queue.fail(conn, job.id, self.lease, record, timings)
             return FAILED if failed else None
 
-        status = await self._persist(work)
+        status = await persist(context, job.id, work)
         if status is None:
             self.log.warning("somebody else took this job over; our failure is not recorded")
         elif status == CANCELLED:
@@ -359,7 +373,11 @@ class JobRun:
             if self._submitted:
                 await self._cancel_prompt()
             self._leave_seat()
-            if await self._persist(lambda conn: queue.finish_cancelled(conn, job.id, self.lease)):
+            if await persist(
+                self._context,
+                job.id,
+                lambda conn: queue.finish_cancelled(conn, job.id, self.lease),
+            ):
                 self._teller.tell(events.cancelled(job.id, job.user))
                 self.log.info("cancelled")
         elif reason == "handover" and not self._submitted:
@@ -374,31 +392,9 @@ class JobRun:
             now = await queue.get(conn, job.id)
             return now is not None and now.lease == self.lease and now.status == CANCELLED
 
-        if await self._persist(work):
+        if await persist(self._context, job.id, work):
             self._teller.tell(events.cancelled(job.id, job.user))
 
     async def _cancel_prompt(self) -> None:
         with contextlib.suppress(AtelierError):
             await self._instance.client.cancel(self.prompt_id)
-
-    async def _persist(self, work: Callable[[Any], Any]) -> Any:
-        """Run ``work`` in a transaction, however long the database is away.
-
-        The lease may run out meanwhile; its number in ``work`` then decides whether we may write.
-        """
-        while True:
-            try:
-                return await self._context.database.run(work)
-            except DatabaseUnavailable as error:
-                self.log.warning("the database is away; the outcome waits", reason=error.message)
-                await asyncio.sleep(1)
-
-    def _timings(self) -> dict[str, int]:
-        now = self._context.clock()
-        executed = self._executed_at or now
-        return {
-            "queued_ms": max(0, (self.job.started_at_ms or 0) - self.job.created_at_ms),
-            "prepare_ms": int((self._started_at - self._claimed_at) * 1000),
-            "execute_ms": int((executed - self._started_at) * 1000),
-            "collect_ms": int((now - executed) * 1000),
-        }
