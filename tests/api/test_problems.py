@@ -46,6 +46,8 @@ async def test_unknown_field_is_refused_with_those_that_there_are(client, assert
         "priority",
         "metadata",
         "max_attempts",
+        "output",
+        "cache",
     ]
 
 
@@ -152,3 +154,23 @@ async def test_rubbish_instead_of_http_leaves_the_service_standing(backstage, cl
         raw.recv(1024)
     async with client.get("/ready") as answer:
         assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("output", "field", "message"),
+    [
+        ({"format": "bmp"}, "output.format", "must be one of png"),
+        ({"quality": 0}, "output.quality", "must be at least 1"),
+        ({"max_size": "x"}, "output.max_size", "must be a whole"),
+        ({"fromat": "png"}, "output.fromat", "did you mean format"),
+    ],
+)
+async def test_wrong_field_inside_an_object_is_named_with_its_place(
+    client, assert_problem, output, field, message
+):
+    body = {"workflow": "style_change", "output": output}
+    async with client.post("/v1/jobs", json=body) as answer:
+        document = await assert_problem(answer, 422, "INVALID_REQUEST")
+    (error,) = document["errors"]
+    assert error["field"] == field
+    assert message in error["message"]

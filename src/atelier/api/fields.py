@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel
 
@@ -44,7 +44,7 @@ def _field_error(error: Mapping[str, Any], endpoint: Any) -> FieldError:
     kind: str = error["type"]
     context: Mapping[str, Any] = error.get("ctx") or {}
     if kind == "extra_forbidden":
-        known = _known_fields(endpoint)
+        known = _known_fields(endpoint, tuple(location[:-1]))
         near = difflib.get_close_matches(location[-1], known, 1)
         guess = f" (did you mean {near[0]}?)" if near else ""
         return FieldError(name, f"isn't a known field{guess}", list(known))
@@ -97,9 +97,22 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
 
 
 @lru_cache(maxsize=256)
-def _known_fields(endpoint: Any) -> tuple[str, ...]:
-    """Fields of the body that ``endpoint`` takes."""
+def _known_fields(endpoint: Any, path: tuple[str, ...]) -> tuple[str, ...]:
+    """Fields of the body that ``endpoint`` takes, or of the object at ``path`` in it."""
     for hint in get_type_hints(endpoint).values():
-        if isinstance(hint, type) and issubclass(hint, BaseModel):
-            return tuple(hint.model_fields)
+        if model := _model_in(hint):
+            for name in path:
+                field = model.model_fields.get(name)
+                model = _model_in(field.annotation) if field else None
+                if model is None:
+                    return ()
+            return tuple(model.model_fields)
     return ()
+
+
+def _model_in(hint: Any) -> type[BaseModel] | None:
+    """The model that ``hint`` is, or may be: of ``Model | None``."""
+    for one in (hint, *get_args(hint)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None

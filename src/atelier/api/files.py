@@ -61,10 +61,7 @@ async def asset_response(
         "Last-Modified": format_datetime(info.modified, usegmt=True),
         "Cache-Control": "public, max-age=31536000, immutable",
         "Accept-Ranges": "bytes",
-        # A stranger's file must not become a page of ours.
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Content-Disposition": _disposition(content),
+        **harmless(content),
     }
     condition = headers.get("if-none-match")
     if condition is not None and not_modified(condition, info.etag):
@@ -96,6 +93,15 @@ async def bytes_response(
         return Response(b"".join([part async for part in chunks]), status, headers, media_type)
     sized = {**headers, "Content-Length": str(end - start)}
     return StreamingResponse(chunks, status, sized, media_type)
+
+
+def harmless(content: AssetContent) -> dict[str, str]:
+    """Headers with which a stranger's file doesn't become a page of ours."""
+    return {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Disposition": _disposition(content),
+    }
 
 
 def _disposition(content: AssetContent) -> str:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from atelier.api.documents import ProblemModel
+from atelier.api.native.conversion import OutputOptions
 from atelier.examples import example_picture
 from atelier.service import WorkflowView
 
@@ -79,7 +80,7 @@ def example_inputs(workflow: WorkflowView) -> dict[str, Any]:
 
 
 def _form_schema(workflow: WorkflowView) -> dict[str, Any]:
-    """The same inputs as form fields, pictures as files."""
+    """The same inputs as form fields, pictures as files, and how pictures are wanted."""
     properties: dict[str, Any] = {}
     required = []
     for declared in workflow.manifest.get("inputs", ()):
@@ -89,4 +90,5 @@ def _form_schema(workflow: WorkflowView) -> dict[str, Any]:
         properties[name] = {"type": "string", "format": "binary"} if is_file else known
         if declared.get("required"):
             required.append(name)
-    return {"type": "object", "properties": properties, "required": required}
+    options = OutputOptions.model_json_schema()["properties"]
+    return {"type": "object", "properties": {**options, **properties}, "required": required}

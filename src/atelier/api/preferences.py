@@ -2,17 +2,23 @@
 
 from dataclasses import dataclass
 
+from atelier.media.conversion import FORMATS, Format
+
 MAX_WAIT_SECONDS = 300
 _PICTURE_WAIT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """``wait_seconds`` None: answer at once. ``wait`` is the preference as it is honoured."""
+    """``wait_seconds`` None: answer at once. ``wait`` is the preference as it is honoured.
+
+    ``picture_format``: the answer is to be a picture of this format.
+    """
 
     wait: str | None = None
     wait_seconds: float | None = None
     picture: bool = False
+    picture_format: Format | None = None
 
 
 def preferences(prefer: str | None, accept: str | None) -> Preferences:
@@ -22,7 +28,8 @@ def preferences(prefer: str | None, accept: str | None) -> Preferences:
     picture = first.startswith("image/")
     if picture and seconds is None:
         seconds = _PICTURE_WAIT_SECONDS
-    return Preferences(wait, seconds, picture)
+    format = next((one for one in FORMATS if first == f"image/{one}"), None)
+    return Preferences(wait, seconds, picture, format)
 
 
 def _wait(prefer: str) -> tuple[str | None, float | None]:

@@ -46,3 +46,18 @@ def test_picture_is_wanted_when_it_comes_first(accept, picture):
 def test_picture_waits_a_minute_unless_told_otherwise():
     assert preferences(None, "image/*").wait_seconds == 300
     assert preferences("wait=5", "image/*").wait_seconds == 5
+
+
+@pytest.mark.parametrize(
+    ("accept", "format"),
+    [
+        ("image/webp", "webp"),
+        ("Image/AVIF;q=0.9, image/*", "avif"),
+        ("image/*", None),
+        ("image/gif", None),  # a picture, but nothing is made one
+        ("text/html,image/webp", None),
+        (None, None),
+    ],
+)
+def test_format_is_wanted_when_it_comes_first(accept, format):
+    assert preferences(None, accept).picture_format == format

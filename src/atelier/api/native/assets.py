@@ -1,5 +1,6 @@
-"""/v1/assets: bring pictures, fetch pictures."""
+"""/v1/assets: bring pictures, fetch pictures and other files."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -10,10 +11,12 @@ from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE
 from atelier.api.fields import FieldError
 from atelier.api.files import asset_response
 from atelier.api.json import Json
+from atelier.api.native.conversion import Format, MaxSize, Quality
 from atelier.api.native.models import AssetModel
 from atelier.api.native.render import asset_json
 from atelier.api.problems import Refused, invalid
-from atelier.service import Services
+from atelier.media.conversion import conversion_of
+from atelier.service import AssetContent, Services
 
 AssetId = Annotated[str, Path(description="The asset's id.", max_length=100)]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -75,26 +78,40 @@ def assets_router(services: Services) -> APIRouter:
     async def get_asset(asset_id: AssetId) -> Response:
         return Json(asset_json(await assets.get(asset_id)))
 
-    for address, thumbnail, summary in (
-        ("content", False, "Fetch a picture"),
-        ("thumbnail", True, "Fetch a picture's thumbnail"),
-    ):
-        _add_file_route(router, services, address, thumbnail, summary)
+    async def fetch_content(
+        request: Request,
+        asset_id: AssetId,
+        format: Format = None,
+        quality: Quality = None,
+        max_size: MaxSize = None,
+    ) -> Response:
+        """Answers ranges and conditional requests; the content behind an address never changes.
+
+        With `format`, `quality` or `max_size` a picture is converted, once: then it is kept.
+        """
+        conversion = conversion_of(format, quality, max_size)
+        return await _answer(request, await assets.open(asset_id, conversion=conversion))
+
+    async def fetch_thumbnail(request: Request, asset_id: AssetId) -> Response:
+        """Answers ranges and conditional requests; the content behind an id never changes."""
+        return await _answer(request, await assets.open(asset_id, thumbnail=True))
+
+    _add_file_route(router, "content", fetch_content, "Fetch a file")
+    _add_file_route(router, "thumbnail", fetch_thumbnail, "Fetch a file's thumbnail")
     return router
 
 
-def _add_file_route(
-    router: APIRouter, services: Services, address: str, thumbnail: bool, summary: str
-) -> None:
-    async def fetch(request: Request, asset_id: AssetId) -> Response:
-        """Answers ranges and conditional requests; the content behind an id never changes."""
-        content = await services.assets.open(asset_id, thumbnail=thumbnail)
-        if content.redirect_url is not None:
-            # A signed address expires: the redirect must not outlive it.
-            headers = {"Cache-Control": "private, max-age=60"}
-            return RedirectResponse(content.redirect_url, 307, headers)
-        return await asset_response(content, request.method, request.headers)
+async def _answer(request: Request, content: AssetContent) -> Response:
+    if content.redirect_url is not None:
+        # A signed address expires: the redirect must not outlive it.
+        headers = {"Cache-Control": "private, max-age=60"}
+        return RedirectResponse(content.redirect_url, 307, headers)
+    return await asset_response(content, request.method, request.headers)
 
+
+def _add_file_route(
+    router: APIRouter, address: str, fetch: Callable[..., Awaitable[Response]], summary: str
+) -> None:
     binary = {"content": {"image/*": _BINARY}, "description": "The bytes."}
     router.add_api_route(
         f"/{{asset_id}}/{address}",

@@ -37,7 +37,8 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
     ) -> Response:
         """Answers as soon as the job is safely recorded; then look, wait or listen.
 
-        With `Accept: image/*` the answer is the picture itself.
+        With `Accept: image/*` the answer is the picture itself, with `Accept: image/webp` in
+        that format.
         """
         submission = Submission(
             workflow=body.workflow,
@@ -48,6 +49,8 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
             max_attempts=body.max_attempts,
             dialect="native",
             idempotency_key=checked_key(idempotency_key),
+            conversion=body.output.conversion() if body.output else None,
+            cache=body.cache,
         )
         return await submit(services, request, submission, "inputs.")
 

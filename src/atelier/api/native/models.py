@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from atelier.api.json import checked_plain, encode
+from atelier.api.native.conversion import OutputOptions
 from atelier.examples import example_picture
+from atelier.media.kinds import MediaKind
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 User = Annotated[str, Field(min_length=1, max_length=200)]
@@ -57,6 +59,13 @@ class SubmitJob(BaseModel):
     max_attempts: Annotated[
         int | None, Field(ge=1, le=10, description="Attempts in all, when retrying can help.")
     ] = None
+    output: Annotated[
+        OutputOptions | None, Field(description="How its pictures are to be kept.")
+    ] = None
+    cache: Annotated[
+        bool,
+        Field(description="An earlier job of the same user that ran the same may answer at once."),
+    ] = False
 
 
 class ProgressModel(BaseModel):
@@ -75,13 +84,18 @@ class OutputModel(BaseModel):
     id: str
     url: str
     thumbnail_url: str | None
+    kind: MediaKind
     media_type: str
     width: int | None
     height: int | None
+    duration_seconds: float | None = Field(description="Of animations, videos and sounds.")
+    fps: float | None
+    frames: int | None
     size_bytes: int
     node: str | None
     thumbhash: str | None
     filename: str | None
+    text: str | None = Field(description="What a text of at most 8 KB says.")
 
 
 class JobErrorModel(BaseModel):
@@ -111,6 +125,12 @@ class JobModel(BaseModel):
     graph: dict[str, Any] | None = Field(description="The graph, when it was submitted as one.")
     seed: int | None
     outputs: list[OutputModel]
+    previews: list[OutputModel] = Field(
+        description="What the workflow showed beside its results; at most 16."
+    )
+    output: OutputOptions | None = Field(description="How its pictures were to be kept.")
+    cached: bool = Field(description="An earlier job's outputs have answered; nothing was run.")
+    cached_from: str | None = Field(description="The job that made the outputs.")
     error: JobErrorModel | None
     attempts: int
     max_attempts: int
@@ -132,9 +152,13 @@ class AssetModel(BaseModel):
     id: str
     url: str
     thumbnail_url: str | None
+    kind: MediaKind
     media_type: str
     width: int | None
     height: int | None
+    duration_seconds: float | None
+    fps: float | None
+    frames: int | None
     size_bytes: int
     sha256: str
     thumbhash: str | None

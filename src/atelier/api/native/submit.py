@@ -1,19 +1,21 @@
 """Accepting a job over /v1: idempotency, waiting, and the picture itself as an answer."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Header, Request
 from fastapi.responses import Response
 
 from atelier.api.fields import FieldError
-from atelier.api.files import bytes_response
+from atelier.api.files import bytes_response, harmless
 from atelier.api.json import Json
 from atelier.api.native.render import job_json
 from atelier.api.preferences import preferences
 from atelier.api.problems import Problem, Refused, invalid, problem_of
 from atelier.errors import AtelierError
 from atelier.jobs.job import TERMINAL
+from atelier.media.conversion import Conversion
 from atelier.service import JobView, Services, Submission
 
 IdempotencyKey = Annotated[
@@ -46,6 +48,10 @@ async def submit(
     ``prefix`` is where the inputs stand in the body, for naming a wrong one.
     """
     asked = preferences(request.headers.get("prefer"), request.headers.get("accept"))
+    wanted = submission.conversion or Conversion()
+    if asked.picture_format is not None and wanted.format is None:
+        wanted = replace(wanted, format=asked.picture_format)
+        submission = replace(submission, conversion=wanted)
     try:
         view, created = await services.generations.submit(submission)
     except AtelierError as error:
@@ -60,12 +66,13 @@ async def submit(
         headers["Preference-Applied"] = f"wait={asked.wait}"
     if asked.picture and ended:
         return await _picture(services, view, headers)
-    waited = asked.wait_seconds is not None
-    return Json(job_json(view), 200 if ended and waited else 202, headers)
+    at_once = asked.wait_seconds is not None or view.job.cached_from is not None
+    return Json(job_json(view), 200 if ended and at_once else 202, headers)
 
 
 async def _picture(services: Services, view: JobView, headers: dict[str, str]) -> Response:
-    """The first output's bytes; a job that has none is a problem that tells why."""
+    """The bytes of the first picture, or output where none is one; none is a problem that
+    tells why."""
     job = view.job
     if job.status != "succeeded" or not view.outputs:
         error: Mapping[str, Any] = job.error or {}
@@ -79,7 +86,8 @@ async def _picture(services: Services, view: JobView, headers: dict[str, str]) -
                 retryable=bool(error.get("retryable", False)),
             )
         )
-    output = view.outputs[0]
+    pictures = (output for output in view.outputs if output.media_type.startswith("image/"))
+    output = next(pictures, view.outputs[0])
     content = await services.assets.open(output.id)
-    headers |= {"Content-Location": output.url, "X-Content-Type-Options": "nosniff"}
+    headers |= {"Content-Location": output.url, **harmless(content)}
     return await bytes_response(content, 0, content.info.size, 200, headers)

@@ -10,10 +10,18 @@ from starlette.datastructures import UploadFile
 from atelier.api.documents import PROBLEMS_OF_ONE
 from atelier.api.fields import FieldError
 from atelier.api.json import Json, checked_plain
+from atelier.api.native.conversion import (
+    FIELDS,
+    Format,
+    MaxSize,
+    Quality,
+    conversion_of_texts,
+)
 from atelier.api.native.models import JobModel, WorkflowListModel, WorkflowModel
 from atelier.api.native.render import workflow_json
 from atelier.api.native.submit import IdempotencyKey, Prefer, checked_key, submit
 from atelier.api.problems import NOT_JSON_HINT, Problem, Refused, invalid
+from atelier.media.conversion import conversion_of
 from atelier.service import Services, Submission, WorkflowView
 
 Name = Annotated[str, Path(description="A workflow's name.", max_length=200)]
@@ -50,19 +58,28 @@ def workflows_router(services: Services) -> APIRouter:
         name: Name,
         user: Annotated[str, Query(min_length=1, max_length=200)] = "anonymous",
         priority: Annotated[int, Query(ge=-100, le=100)] = 0,
+        format: Format = None,
+        quality: Quality = None,
+        max_size: MaxSize = None,
+        cache: Annotated[bool, Query(description="As in `POST /v1/jobs`.")] = False,
         idempotency_key: IdempotencyKey = None,
         prefer: Prefer = None,
     ) -> Response:
-        """The body is the inputs, as JSON, or as a form whose files are pictures. With
-        `Accept: image/*` the answer is the picture itself, after at most a minute."""
+        """The body is the inputs, as JSON, or as a form whose files are pictures and which may
+        hold `format`, `quality` and `max_size` too. With `Accept: image/*` the answer is the
+        picture itself, after at most five minutes; with `Accept: image/webp` in that format."""
         workflow = overview.workflow(name)
+        conversion = conversion_of(format, quality, max_size)
+        inputs, options = await _inputs(services, request, workflow, user)
         submission = Submission(
             workflow=name,
-            inputs=await _inputs(services, request, workflow, user),
+            inputs=inputs,
             user=user,
             priority=priority,
             dialect="native",
             idempotency_key=checked_key(idempotency_key),
+            conversion=conversion or conversion_of_texts(options),
+            cache=cache,
         )
         return await submit(services, request, submission, "")
 
@@ -71,7 +88,8 @@ def workflows_router(services: Services) -> APIRouter:
 
 async def _inputs(
     services: Services, request: Request, workflow: WorkflowView, user: str
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The workflow's inputs, and what a form says of the pictures that are to come."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         return await _form_inputs(services, request, workflow, user)
@@ -88,24 +106,30 @@ async def _inputs(
         checked_plain(inputs)
     except ValueError as error:
         raise Refused(invalid(FieldError("body", str(error)))) from None
-    return inputs
+    return inputs, {}
 
 
 async def _form_inputs(
     services: Services, request: Request, workflow: WorkflowView, user: str
-) -> dict[str, Any]:
-    """Form fields as inputs: files are kept as assets, numbers become numbers."""
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Form fields as inputs: files are kept as assets, numbers become numbers.
+
+    ``format`` and its like are options, unless the workflow has an input of that name.
+    """
     types = {one["name"]: one["type"] for one in workflow.manifest.get("inputs", ())}
     inputs: dict[str, Any] = {}
+    options: dict[str, str] = {}
     async with request.form(max_files=20, max_fields=200) as form:
         for name, value in form.items():
             if isinstance(value, UploadFile):
                 data = await value.read()
                 asset = await services.assets.upload(data, filename=value.filename, user=user)
                 inputs[name] = {"asset": asset.id}
+            elif name in FIELDS and name not in types:
+                options[name] = value
             else:
                 inputs[name] = _typed(value, types.get(name))
-    return inputs
+    return inputs, options
 
 
 def _typed(text: str, kind: str | None) -> Any:
