@@ -1,7 +1,7 @@
 """A manifest made from a graph alone, or from a graph and the names of the inputs that count."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -51,7 +51,7 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "input_image": ("image",),
     "mask_image": ("mask",),
 }
-_KINDS: Final[tuple[tuple[str, Literal["image", "video", "audio", "3d", "text"]], ...]] = (
+_KINDS: Final = (
     ("audio", "audio"),
     ("video", "video"),
     ("webm", "video"),
@@ -314,9 +314,6 @@ def _outputs(graph: Graph, object_info: ObjectInfo | None) -> tuple[Output, ...]
         if class_type in PREVIEWS:
             continue
         word = class_type.lower()
-        found.append(
-            Output(
-                node=node_id, kind=next((kind for part, kind in _KINDS if part in word), "image")
-            )
-        )
+        kind = next((kind for part, kind in _KINDS if part in word), "image")
+        found.append(Output.model_validate({"node": node_id, "kind": kind}))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""The one door for graphs that somebody sends: whatever the format, an API-format graph comes out."""
+"""The one door for graphs that somebody sends, whatever their format."""
 
 from typing import Any
 

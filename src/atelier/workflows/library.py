@@ -1,4 +1,4 @@
-"""The workflows and styles that there are: the shipped ones, those of folders, and registered ones."""
+"""The workflows and styles that there are: shipped, from folders, and registered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +102,8 @@ class Library:
 
         Touches disks, so it belongs in a thread.
         """
-        return any([source.scan() for source in self._sources[self._shipped :]])
+        changed = [source.scan() for source in self._sources[self._shipped :]]
+        return any(changed)
 
     def set_own(self, own: Mapping[str, Definition], problems: Sequence[str] = ()) -> None:
         """Replace the registered workflows."""
@@ -163,12 +164,9 @@ class Library:
     def definition(self, name: str) -> Definition:
         """Return the workflow as it was handed in; raises WorkflowUnknown."""
         self.get(name)
-        layers = [(_OWN), *reversed(range(len(self._sources)))]
-        return next(
-            self._built[number, name].definition
-            for number in layers
-            if (number, name) in self._built
-        )
+        layers = [_OWN, *reversed(range(len(self._sources)))]
+        found = (self._built.get((number, name)) for number in layers)
+        return next(built.definition for built in found if built is not None)
 
     def build(self, definition: Definition) -> Workflow:
         """Return what ``definition`` would be here, without keeping it; raises LibraryInvalid."""

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from atelier.workflows.definition import Definition, DefinitionInvalid, define, described, explained
 from atelier.workflows.derive import GRAPH_FILE
+from atelier.workflows.formats import graph_of
+from atelier.workflows.graph import GraphMalformed
 from atelier.workflows.manifest import Style
 
 Folder = Path | Traversable
@@ -98,11 +100,17 @@ def _stamps(folder: Folder) -> Iterator[tuple[str, object]]:
             if not _counts(entry.name):
                 continue
             if entry.is_dir():
-                with os.scandir(entry) as files:
-                    stamps = sorted(_stamp(file) for file in files if _counts(file.name))
-                yield entry.name, tuple(stamps)
+                yield entry.name, _stamps_within(entry.path)
             elif entry.name.endswith(".json"):
                 yield entry.name, _stamp(entry)
+
+
+def _stamps_within(folder: str) -> object:
+    try:
+        with os.scandir(folder) as files:
+            return tuple(sorted(_stamp(file) for file in files if _counts(file.name)))
+    except OSError:  # reading it will tell
+        return None
 
 
 def _counts(name: str) -> bool:
@@ -151,9 +159,11 @@ def _read_folder(folder: Folder, name: str) -> Definition | None:
             problems.append(f"{folder}: there is no file {wanted} beside the manifest")
             continue
         try:
-            graphs[wanted] = _parse(graph)
+            graphs[wanted] = graph_of(_parse(graph))
         except _Faulty as error:
             problems += error.problems
+        except GraphMalformed as error:
+            problems += [f"{graph}: {problem}" for problem in error.problems]
     if problems:
         raise _Faulty(*problems)
     try:
