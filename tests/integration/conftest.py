@@ -40,7 +40,7 @@ from atelier.media.fetch import Fetcher
 from atelier.outbound import GuardedSession
 from atelier.pool import instance as instance_module
 from atelier.pool.pool import Pool, client_id
-from atelier.service import Assets, Generations, Overview, Submission
+from atelier.service import Assets, Generations, Overview, Submission, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planner
@@ -272,6 +272,7 @@ class Service:
             pool=pool,
             capabilities=self.capabilities,
         )
+        self.workflows = Workflows(database=database, library=self.library, pool=pool)
         planner = Planner(
             library=self.library, pool=pool, capabilities=self.capabilities, rng=random.Random(1)
         )
@@ -279,6 +280,7 @@ class Service:
             database=database,
             queue=self.queue,
             planner=planner,
+            workflows=self.workflows,
             assets=self.assets,
             bus=self.bus,
             estimates=self.estimates,
@@ -308,7 +310,7 @@ class Service:
             catalog=self.catalog,
             store=self.store,
             fetcher=Fetcher(session, total_seconds=2),
-            library=self.library,
+            workflows=self.workflows,
             capabilities=self.capabilities,
             estimates=self.estimates,
             pool=self.pool,

@@ -21,6 +21,8 @@ from atelier.service.assets import Assets
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planner
 from atelier.service.views import JobPage, JobView, OutputView
+from atelier.service.workflows import Workflows
+from atelier.workflows.library import Workflow
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +81,7 @@ class Generations:
         database: Database,
         queue: JobQueue,
         planner: Planner,
+        workflows: Workflows,
         assets: Assets,
         bus: Bus,
         estimates: Estimates,
@@ -89,6 +92,7 @@ class Generations:
         self._database = database
         self._queue = queue
         self._planner = planner
+        self._workflows = workflows
         self._assets = assets
         self._bus = bus
         self._estimates = estimates
@@ -103,12 +107,14 @@ class Generations:
         Raises InvalidRequest, WorkflowError, NotFound for what can't run, and
         IdempotencyKeyReused where the key came with another request.
         """
-        new = await self._prepare(submission)
+        new, workflow = await self._prepare(submission)
 
         async def work(conn: Any) -> tuple[Job, bool, int | None]:
             if new.requirement not in self._kept:
                 body = self._body(new.requirement)
                 await self._queue.put_requirement(conn, new.requirement, body)
+            if workflow is not None:
+                await self._workflows.keep(conn, workflow)
             job, created = await self._queue.insert(conn, new)
             return job, created, await self._queue.position(conn, job.id)
 
@@ -125,6 +131,8 @@ class Generations:
         # A worker may already be at it; the answer waits until a power loss can't undo the job.
         await self._database.flush()
         self._remember_kept(new.requirement)
+        if workflow is not None:
+            self._workflows.remember_kept(workflow)
         if created:
             log.info("accepted", job=job.id, workflow=job.workflow, user=job.user)
         elif job.fingerprint != new.fingerprint:
@@ -251,7 +259,10 @@ class Generations:
                 subscription.begin_with(*(snapshot_of(view) for view in reversed(page.jobs)))
             yield subscription
 
-    async def _prepare(self, submission: Submission) -> NewJob:
+    async def _prepare(self, submission: Submission) -> tuple[NewJob, Workflow | None]:
+        """The job to queue, and the workflow whose version it must find again."""
+        if isinstance(submission.workflow, str):
+            await self._workflows.find(submission.workflow)
         planned = self._planner.plan(submission.workflow, submission.inputs)
         inputs = dict(planned.inputs)
         for name, value in inputs.items():
@@ -260,11 +271,11 @@ class Generations:
                 inputs[name] = {"asset": asset}
                 if planned.graph is not None:
                     _point_to_asset(planned.graph, value["url"], asset)
-        return NewJob(
+        new = NewJob(
             id=str(uuid_utils.uuid7()),
             user=submission.user,
-            workflow=planned.workflow,
-            workflow_version=planned.version,
+            workflow=planned.found.name,
+            workflow_version=planned.found.version,
             variant=planned.variant,
             requirement=planned.requirement.hash,
             priority=submission.priority,
@@ -278,8 +289,9 @@ class Generations:
             idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint() if submission.idempotency_key else None,
             label=_label(inputs),
-            estimate_ms=self._estimates.run_ms(planned.workflow, planned.variant),
+            estimate_ms=self._estimates.run_ms(planned.found.name, planned.variant),
         )
+        return new, planned.found if planned.graph is None else None
 
     def _body(self, requirement: str) -> dict[str, object]:
         known = self._planner.capabilities.known(requirement)

@@ -114,7 +114,8 @@ class Settings(BaseSettings):
     workflows_dir: Path | None = Field(
         None,
         validation_alias="ATELIER_WORKFLOWS_DIR",
-        description="Folder with your own workflows and styles, beside the shipped ones.",
+        description="Folder with your own workflows and styles, beside the shipped ones; "
+        "changes are taken over without a restart.",
     )
     comfyui_root: Path | None = Field(
         None,

@@ -45,6 +45,7 @@ from atelier.worker.progress import (
 from atelier.worker.seats import Places
 from atelier.worker.telling import Teller
 from atelier.workflows.graph import Graph
+from atelier.workflows.library import Workflow
 
 log = structlog.get_logger(__name__)
 
@@ -139,7 +140,7 @@ class JobRun:
 
     async def _execute(self) -> tuple[Plan, Finished]:
         instance, job = self._instance, self.job
-        plan = plan_run(self._context.library, job, instance, self._context.capabilities)
+        plan = plan_run(await self._workflow(), job, instance, self._context.capabilities)
         self._teller.tell(
             events.started(
                 job.id, job.user, instance=instance.id, attempt=job.attempts, variant=plan.variant
@@ -166,6 +167,15 @@ class JobRun:
         async with self._slots:
             finished = await self._watch(graph, ProgressMeter(graph))
         return plan, finished
+
+    async def _workflow(self) -> Workflow:
+        """The workflow that the job was accepted with, however long the database is away."""
+        while True:
+            try:
+                return await self._context.workflows.of_job(self.job)
+            except DatabaseUnavailable as error:
+                self.log.warning("the database is away; the workflow waits", reason=error.message)
+                await asyncio.sleep(1)
 
     async def _new_prompt(self) -> None:
         """Choose and record another prompt id: the old one is nowhere at the instance."""
