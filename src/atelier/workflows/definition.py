@@ -54,7 +54,7 @@ def define(name: str, body: Any, object_info: ObjectInfo | None = None) -> Defin
     for ``graph`` and ``graphs`` has one for each variant; or ``{"workflow": ..., "inputs":
     [names]}``. Raises DefinitionInvalid with all problems.
     """
-    if not _is_wrapped(body):
+    if not is_wrapped(body):
         return described(name, {}, {GRAPH_FILE: body}, object_info)
     problems = [
         f"{key} is not a known field (there are {', '.join((*_PARTS, 'inputs', *_ABOUT))})"
@@ -126,7 +126,8 @@ def explained(error: ValidationError) -> list[str]:
     ]
 
 
-def _is_wrapped(body: Any) -> bool:
+def is_wrapped(body: Any) -> bool:
+    """True for a graph that comes with more than itself."""
     if not isinstance(body, Mapping):
         return False
     # A node may have any id, these words too.
