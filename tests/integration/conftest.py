@@ -260,7 +260,8 @@ class Service:
         self.storage_folder = folder / "storage"
         self.store = open_store(str(self.storage_folder))
         self.bus = MemoryBus()
-        self.library = Library([])
+        own = folder / "workflows"
+        self.library = Library([own] if own.is_dir() else [])
         self.capabilities = Capabilities()
         self.estimates = Estimates(instances_up=lambda: len(pool.up()), now_ms=now_ms)
         self.assets = Assets(database=database, catalog=self.catalog, store=self.store)

@@ -152,6 +152,15 @@ def test_migrate_makes_the_database(atelier, tmp_path):
     assert atelier("migrate")[0] == 0, "again does nothing"
 
 
+def test_doctor_names_faulty_workflow_files(atelier, monkeypatch, tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    monkeypatch.setenv("ATELIER_WORKFLOWS_DIR", str(tmp_path))
+    code, out, _ = atelier("doctor", "--comfyui", "http://127.0.0.1:1")
+    assert code == 1
+    assert any(line.startswith("FAIL workflows") and "broken.json" in line for line in
+               out.splitlines())  # fmt: skip
+
+
 def test_doctor_says_what_works_and_what_does_not(atelier):
     code, out, _ = atelier("doctor", "--comfyui", "http://127.0.0.1:1")
     assert code == 1
