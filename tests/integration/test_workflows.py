@@ -158,9 +158,26 @@ async def test_versions_are_listed_and_found_by_hash_and_number(service: Any) ->
 
 
 async def test_a_name_may_be_in_any_script_and_leads_nowhere(service: Any) -> None:
-    for name in ("", "a/b", "../a", "a..b", ".a", "-a", "a b", "a\0", "inline", "a" * 101):
+    for name in (
+        "",
+        "a/b",
+        "../a",
+        "a..b",
+        ".a",
+        "-a",
+        "a{b}",
+        "a?",
+        " a",
+        "a\0",
+        "inline",
+        "a" * 101,
+    ):
         with pytest.raises(WorkflowNameInvalid):
             await service.workflows.put(name, plain(RED))
+        with pytest.raises(WorkflowUnknown):
+            await service.workflows.remove(name)
+        with pytest.raises(WorkflowUnknown):
+            await service.workflows.versions(name)
     await service.workflows.put("肖像-2.1", plain(RED))
     async with service.worker():
         await service.succeeded(await service.submit("肖像-2.1"))

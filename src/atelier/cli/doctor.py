@@ -108,6 +108,7 @@ async def _library(settings: Settings) -> tuple[Library, list[Finding]]:
     library = Library(folders, strict=False)
     with contextlib.suppress(AtelierError):  # told where the database is looked at
         async with await Database.open(settings.database) as database:
+            await database.check()
             workflows = Workflows(database=database, library=library, pool=Pool())
             await workflows.refresh_registered()
     hint = "Correct the file; a running service uses what it was before."

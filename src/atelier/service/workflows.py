@@ -4,7 +4,6 @@ What is registered is kept in the database, so that all processes have it within
 """
 
 import asyncio
-import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,15 @@ from atelier.errors import Conflict, InvalidRequest, NotFound
 from atelier.jobs.job import Job
 from atelier.pool.pool import Pool
 from atelier.workflows.archive import Archive, WorkflowVersion
-from atelier.workflows.definition import Definition, DefinitionInvalid, define, described, explained
+from atelier.workflows.definition import (
+    NAME_RULE,
+    Definition,
+    DefinitionInvalid,
+    define,
+    described,
+    explained,
+    is_name,
+)
 from atelier.workflows.formats import named_types
 from atelier.workflows.inline import NAME as INLINE
 from atelier.workflows.inline import inline
@@ -32,12 +39,11 @@ log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 VERSIONS_REMEMBERED: Final = 200
-_NAME: Final = re.compile(r"[^\W_][\w.\-]{0,99}")
 
 
 class WorkflowNameInvalid(InvalidRequest):
     code = "WORKFLOW_NAME_INVALID"
-    default_hint = "Use letters, digits, _, - and single dots, beginning with a letter or digit."
+    default_hint = NAME_RULE
 
 
 class WorkflowNotOwn(Conflict):
@@ -192,8 +198,10 @@ class Workflows:
 
         Files are versions from their first job on.
         """
-        async with self._database.read() as conn:
-            found = await self._archive.versions(conn, name)
+        found: list[WorkflowVersion] = []
+        if is_name(name):
+            async with self._database.read() as conn:
+                found = await self._archive.versions(conn, name)
         if not found:
             await self.find(name)
         return found
@@ -257,6 +265,8 @@ class Workflows:
 
         Raises WorkflowUnknown, WorkflowNotOwn.
         """
+        if not is_name(name):
+            self.library.get(name)
         async with self._lock:
             removed = await self._database.run(lambda conn: self._archive.remove(conn, name))
             if removed:
@@ -312,7 +322,7 @@ def _definition(body: Mapping[str, Any]) -> Definition:
 
 
 def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name) or ".." in name or name == INLINE:
+    if not is_name(name):
         reason = "stands for graphs without a name" if name == INLINE else "can't be a name"
         raise WorkflowNameInvalid(f"{name!r} {reason}.")
     return name

@@ -1,5 +1,6 @@
 """A workflow as somebody hands it in: a graph alone, with names of inputs, or with a manifest."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,7 @@ from atelier.workflows.check import check_links
 from atelier.workflows.derive import GRAPH_FILE, derive
 from atelier.workflows.formats import graph_of
 from atelier.workflows.graph import Graph, GraphMalformed
+from atelier.workflows.inline import NAME as INLINE
 from atelier.workflows.manifest import Manifest
 from atelier.workflows.problem import InputsInvalid
 
@@ -21,6 +23,13 @@ _ABOUT: Final = ("title", "help", "category")
 _TOLD: Final = frozenset(
     {"name", "version", "number", "origin", "created_at", "input_schema", "runnable", "variant"}
     | {"missing", "checks"}
+)
+
+
+# What would mean something else in an address, or in the documents.
+_NAME: Final = re.compile(r"[^\W_][^/\\{}?#%]{0,99}")
+NAME_RULE: Final = (
+    "Begin with a letter or digit; at most 100 characters, no / \\ { } ? # %, no two dots in a row."
 )
 
 
@@ -115,6 +124,12 @@ def described(
     if manifest is None or problems:
         raise DefinitionInvalid(name, problems)
     return Definition(manifest, _by_variant(manifest, read))
+
+
+def is_name(name: str) -> bool:
+    """True if a workflow can be called so, in every script, and ``inline`` is not meant."""
+    usable = _NAME.fullmatch(name) is not None and name.isprintable() and name == name.strip()
+    return usable and ".." not in name and name != INLINE
 
 
 def explained(error: ValidationError) -> list[str]:

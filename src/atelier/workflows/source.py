@@ -11,7 +11,15 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from atelier.workflows.definition import Definition, DefinitionInvalid, define, described, explained
+from atelier.workflows.definition import (
+    NAME_RULE,
+    Definition,
+    DefinitionInvalid,
+    define,
+    described,
+    explained,
+    is_name,
+)
 from atelier.workflows.derive import GRAPH_FILE
 from atelier.workflows.formats import graph_of
 from atelier.workflows.graph import GraphMalformed
@@ -140,12 +148,21 @@ def _read_entry(folder: Folder, name: str, stamp: object, before: Entry) -> Entr
     return Entry(stamp, {} if found is None else {found.manifest.name: found})
 
 
+def _named(at: Folder, name: str) -> str:
+    if not is_name(name):
+        raise _Faulty(f"{at}: {name!r} can't be a workflow's name: {NAME_RULE.rstrip('.')}")
+    return name
+
+
 def _read_folder(folder: Folder, name: str) -> Definition | None:
     """The workflow of a folder with a manifest, or with nothing but a graph."""
-    file = next((one for one in _named(folder, "manifest") if one.is_file()), None)
+    file = next((one for one in _manifests(folder) if one.is_file()), None)
     if file is None:
         graph = folder.joinpath(GRAPH_FILE)
-        return _defined(graph, name, _parse(graph)) if graph.is_file() else None
+        if not graph.is_file():
+            return None
+        return _defined(graph, _named(folder, name), _parse(graph))
+    _named(folder, name)
     about = _parse(file)
     if not isinstance(about, dict):
         raise _Faulty(f"{file}: it is not an object")
@@ -183,7 +200,9 @@ def _graph_files(about: Mapping[str, Any]) -> list[str]:
 def _read_file(file: Folder) -> Definition | None:
     """The workflow of a file by itself."""
     stem, dot, suffix = file.name.rpartition(".")
-    return _defined(file, stem, _parse(file)) if dot + suffix == ".json" else None
+    if dot + suffix != ".json":
+        return None
+    return _defined(file, _named(file, stem), _parse(file))
 
 
 def _defined(file: Folder, name: str, body: Any) -> Definition:
@@ -221,8 +240,8 @@ def _style(file: Folder, name: str) -> Style:
         raise _Faulty(*(f"{file}: {problem}" for problem in explained(error))) from error
 
 
-def _named(folder: Folder, stem: str) -> list[Folder]:
-    return [folder.joinpath(stem + suffix) for suffix in _READERS]
+def _manifests(folder: Folder) -> list[Folder]:
+    return [folder.joinpath(f"manifest{suffix}") for suffix in _READERS]
 
 
 def _parse(file: Folder) -> Any:

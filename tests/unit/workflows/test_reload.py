@@ -99,6 +99,7 @@ def test_a_faulty_file_keeps_what_was_there_and_is_told(folder: Folder) -> None:
         ({"1": {"inputs": {}}}, "node 1 has no class_type"),
         ({**graph(), "3": {"class_type": "A", "inputs": {"a": ["9", 0]}}}, "node 9, which is not"),
         ({"workflow": graph(), "inputs": ["colour"]}, "colour is not an input"),
+        ("[]", "it is a list"),
     ]:
         folder.write("plain.json", body)
         assert folder.look() is False, "nothing that runs has changed"
@@ -111,6 +112,16 @@ def test_a_faulty_file_keeps_what_was_there_and_is_told(folder: Folder) -> None:
     assert folder.look() is True
     assert folder.library.problems == ()
     assert folder.color() == 3
+
+
+def test_a_file_whose_name_leads_elsewhere_is_refused(folder: Folder) -> None:
+    folder.write("a{b}.json", graph())
+    folder.write("inline/graph.json", graph())
+    folder.write("My portrait (API).json", graph())
+    folder.look()
+    assert len(folder.library.problems) == 2
+    assert all("can't be a workflow's name" in problem for problem in folder.library.problems)
+    assert folder.library.names() == ("style_change", "My portrait (API)", "plain")
 
 
 def test_a_faulty_override_leaves_the_shipped_workflow(folder: Folder) -> None:
