@@ -8,13 +8,17 @@ _NAMED: Final = ("inputs", "variants")
 
 
 def patched(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``manifest`` merged with ``patch`` as JSON Merge Patch (RFC 7396) merges.
+    """Return ``manifest``, which is valid, merged with ``patch`` as RFC 7396 merges.
 
     ``inputs`` and ``variants`` may be an object by name instead of the whole list: null takes an
     entry away, a new name adds one at the end. An input that goes takes its targets along, one
     that gets another ``name`` keeps them.
     """
     made = dict(manifest)
+    inputs = patch.get("inputs")
+    moves = dict(_moves(manifest, inputs)) if isinstance(inputs, Mapping) else {}
+    if moves:
+        made["variants"] = [_moved(variant, moves) for variant in made["variants"]]
     for key, change in patch.items():
         if key in _NAMED and isinstance(change, Mapping):
             made[key] = _by_name(made.get(key, []), change)
@@ -22,10 +26,6 @@ def patched(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, 
             made.pop(key, None)
         else:
             made[key] = _merged(made.get(key), change)
-    inputs = patch.get("inputs")
-    moves = dict(_moves(manifest, inputs)) if isinstance(inputs, Mapping) else {}
-    if moves:
-        made["variants"] = [_moved(variant, moves) for variant in made.get("variants", [])]
     return made
 
 
@@ -65,28 +65,30 @@ def _moves(manifest: Mapping[str, Any], changes: Mapping[str, Any]) -> list[tupl
     moves = []
     for name in known:
         change = changes.get(name, {})
-        new = name if not isinstance(change, Mapping) else change.get("name", name)
-        if change is None:
+        new = change.get("name", name) if isinstance(change, Mapping) else name
+        if change is None or not isinstance(new, str):
             new = None
         if new != name:
             moves.append((name, new))
     return moves
 
 
-def _moved(variant: Any, moves: Mapping[str, Any]) -> Any:
-    if not isinstance(variant, Mapping) or not isinstance(variant.get("targets"), Mapping):
-        return variant
-    targets = {}
-    for name, places in variant["targets"].items():
-        new = moves.get(name, name)
-        if new is not None:
-            targets[new] = [_retold(place, name, new) for place in places]
+def _moved(variant: Mapping[str, Any], moves: Mapping[str, Any]) -> dict[str, Any]:
+    targets = {
+        moves.get(name, name): [_retold(place, moves) for place in places]
+        for name, places in variant.get("targets", {}).items()
+        if moves.get(name, name) is not None
+    }
     return {**variant, "targets": targets}
 
 
-def _retold(place: Any, old: str, new: str) -> Any:
-    template = place.get("template") if isinstance(place, Mapping) else None
-    if not isinstance(template, str):
+def _retold(place: Mapping[str, Any], moves: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A template names inputs, not only its own."""
+    template = place.get("template")
+    if template is None:
         return place
-    told = template.replace(f"{{{old}}}", f"{{{new}}}").replace(f"{{{old}.", f"{{{new}.")
-    return {**place, "template": told}
+    for old, new in moves.items():
+        if new is not None:
+            template = template.replace(f"{{{old}}}", f"{{{new}}}")
+            template = template.replace(f"{{{old}.", f"{{{new}.")
+    return {**place, "template": template}
