@@ -28,7 +28,7 @@ from atelier.media.fetch import Fetcher
 from atelier.outbound import GuardedSession
 from atelier.pool.pool import Pool, client_id
 from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
-from atelier.service import Assets, Generations, Overview, Services
+from atelier.service import Assets, Generations, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planner
@@ -120,6 +120,8 @@ async def application(
         pool, is_embedded = await _open_pool(stack, settings, owner, embedded=embedded)
         folders = [settings.workflows_dir] if settings.workflows_dir else []
         library = Library(folders)
+        workflows = Workflows(database=database, library=library, pool=pool)
+        await workflows.refresh_registered()
         queue = JobQueue(database.dialect)
         catalog = Catalog(database.dialect)
         capabilities = Capabilities()
@@ -150,6 +152,7 @@ async def application(
             queue=queue,
             catalog=catalog,
             planner=planner,
+            workflows=workflows,
             assets=assets,
             bus=bus,
             estimates=estimates,
@@ -170,7 +173,7 @@ async def application(
                 catalog=catalog,
                 store=store,
                 fetcher=Fetcher(session, cache=cache),
-                library=library,
+                workflows=workflows,
                 capabilities=capabilities,
                 estimates=estimates,
                 pool=pool,
@@ -193,11 +196,12 @@ async def application(
             await stack.enter_async_context(_background(sweeping, "sweep"))
         # Beside a worker too: others may share the database, and run what is listened to here.
         await stack.enter_async_context(_background(relay.run(), "relay"))
+        await stack.enter_async_context(_background(workflows.run(), "workflows"))
         positions = PositionTeller(database=database, queue=queue, bus=bus, estimates=estimates)
         await stack.enter_async_context(_background(positions.run(), "positions"))
         yield Application(
             settings=settings,
-            services=Services(generations, assets, overview),
+            services=Services(generations, assets, overview, workflows),
             pool=pool,
             database=database,
             store=store,

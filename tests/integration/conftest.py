@@ -40,7 +40,7 @@ from atelier.media.fetch import Fetcher
 from atelier.outbound import GuardedSession
 from atelier.pool import instance as instance_module
 from atelier.pool.pool import Pool, client_id
-from atelier.service import Assets, Generations, Overview, Submission
+from atelier.service import Assets, Generations, Overview, Submission, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planner
@@ -260,7 +260,8 @@ class Service:
         self.storage_folder = folder / "storage"
         self.store = open_store(str(self.storage_folder))
         self.bus = MemoryBus()
-        self.library = Library([])
+        own = folder / "workflows"
+        self.library = Library([own] if own.is_dir() else [])
         self.capabilities = Capabilities()
         self.estimates = Estimates(instances_up=lambda: len(pool.up()), now_ms=now_ms)
         self.assets = Assets(database=database, catalog=self.catalog, store=self.store)
@@ -272,6 +273,7 @@ class Service:
             pool=pool,
             capabilities=self.capabilities,
         )
+        self.workflows = Workflows(database=database, library=self.library, pool=pool)
         planner = Planner(
             library=self.library, pool=pool, capabilities=self.capabilities, rng=random.Random(1)
         )
@@ -280,6 +282,7 @@ class Service:
             queue=self.queue,
             catalog=self.catalog,
             planner=planner,
+            workflows=self.workflows,
             assets=self.assets,
             bus=self.bus,
             estimates=self.estimates,
@@ -309,7 +312,7 @@ class Service:
             catalog=self.catalog,
             store=self.store,
             fetcher=Fetcher(session, total_seconds=2),
-            library=self.library,
+            workflows=self.workflows,
             capabilities=self.capabilities,
             estimates=self.estimates,
             pool=self.pool,

@@ -1,5 +1,6 @@
 """The commands, in this process: help, exit codes, sentences instead of stack traces."""
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ def clean(monkeypatch, tmp_path):
             monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("PORT", "1")  # where no other service can be
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -63,7 +65,9 @@ def test_commands_are_those_that_people_script_against():
     assert {path[0] for path in COMMANDS if path} == {
         "up", "api", "worker", "engine", "doctor", "migrate", "run", "workflows",
     }  # fmt: skip
-    assert {path[1] for path in COMMANDS if len(path) == 2} == {"list", "show"}
+    assert {path[1] for path in COMMANDS if len(path) == 2} == {
+        "list", "show", "add", "remove", "check",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -97,6 +101,43 @@ def test_workflow_is_shown_with_its_inputs(atelier):
         assert word in out
 
 
+def test_a_workflow_is_added_shown_overridden_and_removed(atelier, tmp_path):
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 32, "batch_size": 1}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
+    }
+    file = tmp_path / "Plain (API).json"
+    file.write_text(json.dumps(graph))
+    code, out, err = atelier("workflows", "add", str(file))
+    assert code == 0, err
+    assert "added: plain_api" in out
+    assert "64x32" in out
+    code, out, _ = atelier("workflows", "show", "plain_api", "--json")
+    again = tmp_path / "again.json"
+    again.write_text(out)
+    code, out, err = atelier("workflows", "add", str(again), "--name", "style_change")
+    assert code == 0, err
+    assert "changed: style_change" in out
+    code, out, _ = atelier("workflows", "list")
+    assert out.count(" own ") == 2
+    code, out, _ = atelier("workflows", "remove", "style_change")
+    assert "the shipped one of that name is there again" in out
+    code, out, _ = atelier("workflows", "remove", "plain_api")
+    assert (code, out) == (0, "removed: plain_api\n")
+    code, _, err = atelier("workflows", "remove", "style_change")
+    assert code == 1
+    assert "is shipped" in err
+
+
+def test_a_file_that_is_no_workflow_is_refused_with_all_that_is_wrong(atelier, tmp_path):
+    file = tmp_path / "broken.json"
+    file.write_text('{"1": {"inputs": {}}, "2": []}')
+    code, _, err = atelier("workflows", "add", str(file))
+    assert code == 1
+    assert "node 1 has no class_type" in err
+    assert "node 2 is a list" in err
+
+
 def test_unknown_workflow_lists_what_there_is(atelier):
     code, _, err = atelier("workflows", "show", "style_chang")
     assert code == 1
@@ -109,6 +150,15 @@ def test_migrate_makes_the_database(atelier, tmp_path):
     assert "SQLite" in out
     assert (tmp_path / "data" / "atelier.db").exists()
     assert atelier("migrate")[0] == 0, "again does nothing"
+
+
+def test_doctor_names_faulty_workflow_files(atelier, monkeypatch, tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    monkeypatch.setenv("ATELIER_WORKFLOWS_DIR", str(tmp_path))
+    code, out, _ = atelier("doctor", "--comfyui", "http://127.0.0.1:1")
+    assert code == 1
+    assert any(line.startswith("FAIL workflows") and "broken.json" in line for line in
+               out.splitlines())  # fmt: skip
 
 
 def test_doctor_says_what_works_and_what_does_not(atelier):

@@ -77,13 +77,12 @@ def create_api(
 
 
 def _serve_openapi(app: FastAPI, services: Services) -> None:
-    made: dict[tuple[tuple[str, str], ...], Mapping[str, Any]] = {}
+    made: dict[int, Mapping[str, Any]] = {}
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        workflows = services.overview.workflows()
-        key = tuple((workflow.name, workflow.version) for workflow in workflows)
-        if key not in made:
+        revision = services.overview.workflows_revision
+        if revision not in made:
             made.clear()
-            made[key] = document(app, workflows)
-        return Json(made[key])
+            made[revision] = document(app, services.overview.workflows())
+        return Json(made[revision])

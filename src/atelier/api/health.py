@@ -20,6 +20,7 @@ class HealthModel(BaseModel):
     mysql: str = Field(description="The same as `database`.")
     redis: str = Field(description="`ok`, `not configured`, or a sentence.")
     storage: str
+    workflows: str = Field(description="`ok`, or a sentence on faulty workflow files.")
     waiting: int | None = Field(description="Jobs in the queue.")
     workers: int = Field(description="Jobs that this process runs now.")
     instances: list[dict[str, Any]]
@@ -49,6 +50,7 @@ def health_router(services: Services, version: str) -> APIRouter:
             "mysql": state.database,
             "redis": state.redis,
             "storage": state.storage,
+            "workflows": state.workflows,
             "waiting": state.waiting,
             "workers": state.workers,
             "instances": [asdict(instance) for instance in state.instances],

@@ -51,7 +51,10 @@ def _typed_run(general: Mapping[str, Any], workflow: WorkflowView) -> dict[str, 
             "required": True,
             "content": {
                 "application/json": {"schema": schema, "example": example_inputs(workflow)},
-                "multipart/form-data": {"schema": _form_schema(workflow)},
+                "multipart/form-data": {
+                    "schema": _form_schema(workflow),
+                    "encoding": {name: {"contentType": "image/*"} for name in _files(workflow)},
+                },
             },
         },
     }
@@ -69,23 +72,31 @@ def example_inputs(workflow: WorkflowView) -> dict[str, Any]:
     example: dict[str, Any] = {}
     for declared in workflow.manifest.get("inputs", ()):
         name, default = declared["name"], declared.get("default")
+        placeholder = text_of(declared.get("placeholder"))
         if declared["type"] in ("image", "mask"):
             if declared.get("required"):
                 example[name] = example_picture()
         elif declared["type"] != "seed" and default is not None:
             example[name] = default
         elif declared.get("required"):
-            example[name] = declared.get("example") or declared.get("placeholder") or "a cat"
+            example[name] = declared.get("example") or placeholder or "a cat"
     return example
+
+
+def _files(workflow: WorkflowView) -> list[str]:
+    """The inputs that a form sends as files."""
+    inputs = workflow.manifest.get("inputs", ())
+    return [one["name"] for one in inputs if one["type"] in ("image", "mask")]
 
 
 def _form_schema(workflow: WorkflowView) -> dict[str, Any]:
     """The same inputs as form fields, pictures as files, and how pictures are wanted."""
     properties: dict[str, Any] = {}
     required = []
+    files = _files(workflow)
     for declared in workflow.manifest.get("inputs", ()):
         name = declared["name"]
-        is_file = declared["type"] in ("image", "mask")
+        is_file = name in files
         known = workflow.input_schema.get("properties", {}).get(name, {})
         properties[name] = {"type": "string", "format": "binary"} if is_file else known
         if declared.get("required"):

@@ -1,20 +1,23 @@
 """The commands. Each ends with a sentence and an exit code, never with a stack trace."""
 
-import asyncio
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
 from atelier import __version__
+from atelier.cli.options import (
+    CONFIGURATION,
+    PROBLEM,
+    DataDir,
+    Host,
+    Instances,
+    Port,
+    run_async,
+)
+from atelier.cli.workflows import workflows
 from atelier.errors import AtelierError
-
-T = TypeVar("T")
-
-PROBLEM = 1  # what was asked for did not work
-CONFIGURATION = 2  # it can't be started like this
 
 app = typer.Typer(
     name="atelier",
@@ -23,28 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-workflows = typer.Typer(
-    help="The workflows that this installation knows.\n\nExample: `atelier workflows list`",
-    no_args_is_help=True,
-)
 app.add_typer(workflows, name="workflows")
-
-Host = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on (PORT).")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder for what is kept (ATELIER_DATA_DIR).")]
-Instances = Annotated[
-    str | None, typer.Option("--comfyui", help="ComfyUI addresses, comma-separated (COMFYUI_URLS).")
-]
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work`` on the fastest event loop that the platform has."""
-    if sys.platform == "win32":
-        return asyncio.run(work)
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
 
 
 def print_version(value: bool) -> None:
@@ -175,24 +157,6 @@ def run(
             server_url=url,
         )
     )
-
-
-@workflows.command("list")
-def workflows_list() -> None:
-    """Names and titles. Example: `atelier workflows list`"""
-    from atelier.cli.catalogue import list_workflows
-
-    list_workflows()
-
-
-@workflows.command("show")
-def workflows_show(
-    name: Annotated[str, typer.Argument(help="A workflow's name.")],
-) -> None:
-    """Its inputs and variants. Example: `atelier workflows show style_change`"""
-    from atelier.cli.catalogue import show_workflow
-
-    show_workflow(name)
 
 
 def main() -> None:

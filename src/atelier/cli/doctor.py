@@ -1,6 +1,7 @@
 """`atelier doctor`: each part, whether it works, and what to do where it doesn't."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from atelier.app import DEFAULT_COMFYUI, check_data_dir, open_configured_store
 from atelier.comfy.client import ComfyClient
 from atelier.database import Database
 from atelier.errors import AtelierError
+from atelier.pool.pool import Pool
+from atelier.service import Workflows
 from atelier.settings import Settings, load_settings
 from atelier.telemetry import configure_logging
+from atelier.workflows.inputs import defaults
 from atelier.workflows.library import Library, requirements, satisfied
 
 TIMEOUT_SECONDS = 15.0
@@ -32,8 +36,10 @@ async def examine(*, data_dir: Path | None, comfyui_urls: str | None) -> bool:
     findings = [_data_dir(settings)]
     findings.append(await _database(settings))
     findings.append(await _storage(settings))
+    library, faulty = await _library(settings)
+    findings += faulty
     urls = settings.comfyui_urls or (DEFAULT_COMFYUI,)
-    checked = await asyncio.gather(*(_instance(url, settings) for url in urls))
+    checked = await asyncio.gather(*(_instance(url, library) for url in urls))
     for group in checked:
         findings += group
     if not settings.comfyui_urls and not checked[0][0].ok:
@@ -96,7 +102,22 @@ async def _storage(settings: Settings) -> Finding:
     return Finding(f"storage {where}", True, "written, read and deleted")
 
 
-async def _instance(url: str, settings: Settings) -> list[Finding]:
+async def _library(settings: Settings) -> tuple[Library, list[Finding]]:
+    """The workflows that there are, registered ones too, and what is wrong with any."""
+    folders = [settings.workflows_dir] if settings.workflows_dir else []
+    library = Library(folders, strict=False)
+    with contextlib.suppress(AtelierError):  # told where the database is looked at
+        async with await Database.open(settings.database) as database:
+            await database.check()
+            workflows = Workflows(database=database, library=library, pool=Pool())
+            await workflows.refresh_registered()
+    hint = "Correct the file; a running service uses what it was before."
+    return library, [
+        Finding("workflows", False, f"{problem}.", hint) for problem in library.problems
+    ]
+
+
+async def _instance(url: str, library: Library) -> list[Finding]:
     part = f"ComfyUI {url}"
     try:
         async with ComfyClient(url, "atelier-doctor") as client:
@@ -115,9 +136,9 @@ async def _instance(url: str, settings: Settings) -> list[Finding]:
     findings = [
         Finding(part, True, f"{version}, {len(info.classes)} nodes, {milliseconds:.0f} ms away")
     ]
-    library = Library([settings.workflows_dir] if settings.workflows_dir else [])
     for name in library.names():
-        alternatives = requirements(library.get(name), {})
+        workflow = library.get(name)
+        alternatives = requirements(workflow, defaults(workflow.manifest))
         lacking = {one.variant: satisfied(one, info) for one in alternatives}
         runs = [variant for variant, missing in lacking.items() if not missing]
         if runs:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,14 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from atelier.app import application, listen, serving
-from atelier.errors import AtelierError, InvalidRequest
-from atelier.settings import Settings, load_settings
+from atelier.cli.reach import InputMalformed, answer, reached, read_json
+from atelier.errors import AtelierError
+from atelier.settings import load_settings
 from atelier.telemetry import configure_logging
-
-CONNECT_SECONDS = 3.0
 
 
 class JobFailed(AtelierError):
     code = "JOB_FAILED"
-
-
-class ServiceRefused(InvalidRequest):
-    code = "REFUSED"
-
-
-class InputMalformed(InvalidRequest):
-    code = "INPUT_MALFORMED"
-    default_hint = "Write --input NAME=VALUE, e.g. --input image=photo.png --input style=clay."
 
 
 async def run_job(
@@ -49,11 +37,7 @@ async def run_job(
     configure_logging("ERROR")
     console = Console(stderr=True)
     values = parse_inputs(inputs)
-    timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=60)
-    async with (
-        _service(settings, console) as base,
-        aiohttp.ClientSession(base, timeout=timeout) as session,
-    ):
+    async with reached(settings, console, worker=True, embedded=True) as session:
         placed = {
             name: await _upload(session, value) if isinstance(value, Path) else value
             for name, value in values.items()
@@ -98,72 +82,20 @@ def _workflow(text: str) -> Any:
     path = Path(text)
     if path.suffix.lower() != ".json":
         return text
-    try:
-        return orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise InputMalformed(f"{path} can't be read: {error.strerror}.", hint="") from None
-    except orjson.JSONDecodeError as error:
-        raise InputMalformed(f"{path} is not JSON: {error}.", hint="") from None
-
-
-@asynccontextmanager
-async def _service(settings: Settings, console: Console) -> AsyncIterator[str]:
-    """The address of a service that answers: a running one, else one for this job alone."""
-    running = settings.server_url or f"http://127.0.0.1:{settings.port}"
-    if await _is_atelier(running):
-        yield running
-        return
-    if settings.server_url is not None:
-        raise ServiceRefused(
-            f"No atelier answers at {running}.",
-            hint="Start it there, or leave ATELIER_URL out to run the job here.",
-        )
-    with console.status("starting …"):
-        listener = listen("127.0.0.1", 0)
-        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        context = application(settings, worker=True, embedded=True)
-        app = await context.__aenter__()
-    try:
-        async with serving(app, listener):
-            yield base
-    finally:
-        await context.__aexit__(None, None, None)
-
-
-async def _is_atelier(base: str) -> bool:
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CONNECT_SECONDS)) as session,
-            session.get(f"{base.rstrip('/')}/health") as response,
-        ):
-            body = await response.json(content_type=None)
-            return isinstance(body, dict) and "instances" in body
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return False
-
-
-async def _answer(response: aiohttp.ClientResponse) -> Any:
-    body = orjson.loads(await response.read() or b"null")
-    if response.status >= 400:
-        problem = body if isinstance(body, dict) else {}
-        raise ServiceRefused(
-            str(problem.get("detail") or f"The service answered {response.status}."),
-            hint=problem.get("hint") or "",
-        )
-    return body
+    return read_json(path)
 
 
 async def _post(session: aiohttp.ClientSession, path: str, body: bytes) -> Any:
     headers = {"Content-Type": "application/json"}
     async with session.post(path, data=body, headers=headers) as response:
-        return await _answer(response)
+        return await answer(response)
 
 
 async def _upload(session: aiohttp.ClientSession, path: Path) -> dict[str, str]:
     form = aiohttp.FormData()
     form.add_field("file", await asyncio.to_thread(path.read_bytes), filename=path.name)
     async with session.post("/v1/assets", data=form) as response:
-        return {"asset": (await _answer(response))["id"]}
+        return {"asset": (await answer(response))["id"]}
 
 
 async def _follow(session: aiohttp.ClientSession, job: Any, console: Console) -> Any:
@@ -197,7 +129,7 @@ async def _follow(session: aiohttp.ClientSession, job: Any, console: Console) ->
                     case "snapshot" if data.get("message"):
                         bar.update(task, detail=data["message"])
     async with session.get(f"/v1/jobs/{job['id']}") as response:
-        return await _answer(response)
+        return await answer(response)
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:

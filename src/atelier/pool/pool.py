@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+from atelier.comfy.object_info import ObjectInfo
 from atelier.pool.instance import Instance
 
 
@@ -57,6 +58,14 @@ class Pool:
 
     def all_up(self) -> bool:
         return all(instance.up for instance in self._instances.values())
+
+    def knowing(self, classes: frozenset[str]) -> ObjectInfo | None:
+        """What an instance tells of its nodes: of those up, the one that has most of ``classes``.
+
+        None while none is up.
+        """
+        told = [one.object_info for one in self.up() if one.object_info is not None]
+        return max(told, key=lambda info: len(classes & info.classes), default=None)
 
     async def wait_until_any_up(self, timeout_seconds: float) -> bool:
         """True as soon as one instance can take work, False at the time-out."""

@@ -7,6 +7,7 @@ from atelier.service.services import Services
 from atelier.service.views import (
     AssetView,
     Health,
+    InstanceCheck,
     InstanceView,
     JobPage,
     JobView,
@@ -14,6 +15,7 @@ from atelier.service.views import (
     Stats,
     WorkflowView,
 )
+from atelier.service.workflows import Workflows
 
 __all__ = [
     "AssetContent",
@@ -21,6 +23,7 @@ __all__ = [
     "Assets",
     "Generations",
     "Health",
+    "InstanceCheck",
     "InstanceView",
     "JobPage",
     "JobView",
@@ -30,4 +33,5 @@ __all__ = [
     "Stats",
     "Submission",
     "WorkflowView",
+    "Workflows",
 ]

@@ -24,6 +24,7 @@ from atelier.service.estimates import Estimates
 from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
 from atelier.service.views import JobPage, JobView, OutputView
+from atelier.service.workflows import Workflows
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +88,7 @@ class Generations:
         queue: JobQueue,
         catalog: Catalog,
         planner: Planner,
+        workflows: Workflows,
         assets: Assets,
         bus: Bus,
         estimates: Estimates,
@@ -98,6 +100,7 @@ class Generations:
         self._queue = queue
         self._catalog = catalog
         self._planner = planner
+        self._workflows = workflows
         self._assets = assets
         self._bus = bus
         self._estimates = estimates
@@ -113,6 +116,7 @@ class Generations:
         IdempotencyKeyReused where the key came with another request.
         """
         new, planned, hashes = await self._prepare(submission)
+        workflow = planned.found if planned.graph is None else None
         ids: dict[str, str] = {}
 
         async def work(conn: Any) -> tuple[Job, bool, int | None]:
@@ -125,6 +129,8 @@ class Generations:
             if new.requirement not in self._kept:
                 body = self._body(new.requirement)
                 await self._queue.put_requirement(conn, new.requirement, body)
+            if workflow is not None:
+                await self._workflows.keep(conn, workflow)
             job, created = await self._queue.insert(conn, new)
             return job, created, await self._queue.position(conn, job.id)
 
@@ -136,6 +142,8 @@ class Generations:
         await self._database.flush()
         if job.cached_from is None:
             self._remember_kept(new.requirement)
+            if workflow is not None:
+                self._workflows.remember_kept(workflow)
         if created:
             log.info("accepted", job=job.id, workflow=job.workflow, user=job.user)
         elif job.fingerprint != new.fingerprint:
@@ -283,6 +291,8 @@ class Generations:
 
     async def _prepare(self, submission: Submission) -> tuple[NewJob, Planned, dict[str, str]]:
         """The job, how it was understood, and the SHA-256 of assets that it brought along."""
+        if isinstance(submission.workflow, str):
+            await self._workflows.find(submission.workflow)
         planned = self._planner.plan(submission.workflow, submission.inputs)
         inputs = dict(planned.inputs)
         hashes: dict[str, str] = {}
@@ -296,8 +306,8 @@ class Generations:
         new = NewJob(
             id=str(uuid_utils.uuid7()),
             user=submission.user,
-            workflow=planned.workflow,
-            workflow_version=planned.version,
+            workflow=planned.found.name,
+            workflow_version=planned.found.version,
             variant=planned.variant,
             requirement=planned.requirement.hash,
             priority=submission.priority,
@@ -311,7 +321,7 @@ class Generations:
             idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint() if submission.idempotency_key else None,
             label=_label(inputs),
-            estimate_ms=self._estimates.run_ms(planned.workflow, planned.variant),
+            estimate_ms=self._estimates.run_ms(planned.found.name, planned.variant),
             conversion=submission.conversion.as_dict() if submission.conversion else None,
             # Who leaves the seed to chance wants another picture.
             cache=submission.cache and not planned.draws_seed,

@@ -10,9 +10,11 @@ from atelier.jobs.queue import JobQueue
 from atelier.pool.instance import Instance
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities
-from atelier.service.views import Health, InstanceView, Stats, WorkflowView
+from atelier.service.planning import lasting_problems
+from atelier.service.views import Health, InstanceCheck, InstanceView, Stats, WorkflowView
 from atelier.storage.store import Store
-from atelier.workflows.library import Library, Workflow, input_schema, requirements
+from atelier.workflows.inputs import defaults
+from atelier.workflows.library import Library, Origin, Workflow, input_schema, requirements
 
 MODEL_FOLDERS = ("checkpoints", "diffusion_models")
 STORAGE_CHECK_SECONDS = 30.0  # writing a file at every look at /health would be a load of its own
@@ -43,17 +45,27 @@ class Overview:
         self._storage_state = "ok"
 
     def workflows(self) -> list[WorkflowView]:
-        return [self._workflow(self._library.get(name)) for name in self._library.names()]
+        return [self.workflow(name) for name in self._library.names()]
 
     def workflow(self, name: str) -> WorkflowView:
         """Raises WorkflowUnknown, which lists what there is."""
-        return self._workflow(self._library.get(name))
+        return self.view_of(self._library.get(name), self._library.origin(name))
+
+    def workflow_problems(self) -> tuple[str, ...]:
+        """What is wrong with workflow files, a sentence each; what they were before still runs."""
+        return self._library.problems
+
+    @property
+    def workflows_revision(self) -> int:
+        """A number that grows when there are other workflows or styles than before."""
+        return self._library.revision
 
     def styles(self) -> list[str]:
         return list(self._library.styles())
 
-    def _workflow(self, workflow: Workflow) -> WorkflowView:
-        alternatives = requirements(workflow, {})
+    def view_of(self, workflow: Workflow, origin: Origin = "own") -> WorkflowView:
+        """A workflow that need not be in the library."""
+        alternatives = requirements(workflow, defaults(workflow.manifest))
         up = self._pool.up()
         chosen = next(
             (
@@ -75,7 +87,27 @@ class Overview:
             runnable=(chosen is not None) if up else None,
             variant=chosen,
             missing=missing,
+            origin=origin,
         )
+
+    def checks(self, workflow: Workflow) -> list[InstanceCheck]:
+        """How ``workflow`` would fare at each instance that is up, with its default inputs."""
+        alternatives = requirements(workflow, defaults(workflow.manifest))
+        found = []
+        for instance in self._pool.up():
+            chosen = self._capabilities.choose_alternative(instance, alternatives)
+            missing = self._capabilities.missing(instance, alternatives[0])
+            variant = (chosen or alternatives[0]).variant
+            problems = lasting_problems(workflow, variant, instance.object_info)
+            found.append(
+                InstanceCheck(
+                    instance=instance.id,
+                    variant=chosen.variant if chosen else None,
+                    missing=() if chosen else missing,
+                    problems=tuple(problem.as_dict() for problem in problems),
+                )
+            )
+        return found
 
     def instances(self) -> list[InstanceView]:
         return [_instance_view(instance) for instance in self._pool.instances]
@@ -106,6 +138,7 @@ class Overview:
         storage = await self._storage()
         instances = tuple(self.instances())
         up = sum(instance.state == "up" for instance in instances)
+        problems = self.workflow_problems()
         if database != "ok":
             message = f"The database can't be reached, so no job can be accepted: {database}"
         elif storage != "ok":
@@ -114,12 +147,15 @@ class Overview:
             message = "No ComfyUI instance can be reached; jobs are accepted and wait."
         elif up < len(instances):
             message = f"{len(instances) - up} of {len(instances)} instances are down."
+        elif problems:
+            message = f"Workflow files are faulty, what they were before is used: {problems[0]}"
         else:
             message = "Everything works."
         ok = database == "ok" and storage == "ok"
+        whole = up == len(instances) > 0 and not problems
         return Health(
             ok=ok,
-            status="unavailable" if not ok else "ok" if up == len(instances) > 0 else "degraded",
+            status="unavailable" if not ok else "ok" if whole else "degraded",
             message=message,
             database=database,
             redis=await self._redis(),
@@ -127,6 +163,7 @@ class Overview:
             instances=instances,
             waiting=waiting,
             workers=self._running_jobs(),
+            workflows="; ".join(problems) or "ok",
         )
 
     async def _redis(self) -> str:

@@ -13,6 +13,7 @@ from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities, Requirement, requirement_of
 from atelier.workflows.bind import bind, complete, draws_seed, input_at, seed_of
 from atelier.workflows.check import Problem, check
+from atelier.workflows.formats import named_types
 from atelier.workflows.graph import Graph
 from atelier.workflows.library import (
     Alternative,
@@ -59,8 +60,7 @@ class Planned:
     ``draws_seed``: the caller left the seed to chance.
     """
 
-    workflow: str
-    version: str
+    found: Workflow
     inputs: Mapping[str, Any]
     graph: Graph | None
     requirement: Requirement
@@ -83,9 +83,10 @@ class Planner:
     def plan(self, workflow: str | Mapping[str, Any], inputs: Mapping[str, Any]) -> Planned:
         """Raises WorkflowUnknown, GraphMalformed, InputsInvalid, GraphInvalid, CannotRun."""
         named = isinstance(workflow, str)
-        found = (
-            self._library.get(workflow) if isinstance(workflow, str) else inline(workflow, inputs)
-        )
+        if isinstance(workflow, str):
+            found = self._library.get(workflow)
+        else:
+            found = inline(workflow, inputs, self._pool.knowing(named_types(workflow)))
         completed = complete(found.manifest, inputs, rng=self._rng)
         alternatives = requirements(found, completed)
         chosen, instance = self._choose(alternatives)
@@ -96,8 +97,7 @@ class Planner:
         requirement = requirement_of(alternatives if chosen is None else (chosen,))
         self.capabilities.remember(requirement)
         return Planned(
-            workflow=found.name,
-            version=found.version,
+            found=found,
             inputs=completed,
             graph=None if named else next(iter(found.graphs.values())),
             requirement=requirement,
@@ -192,12 +192,11 @@ def is_picture(value: object) -> bool:
     return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in ("url", "asset")
 
 
-def plan_run(library: Library, job: Job, instance: Instance, capabilities: Capabilities) -> Plan:
-    """How ``job`` runs at ``instance``: variant and models that it has.
+def plan_run(workflow: Workflow, job: Job, instance: Instance, capabilities: Capabilities) -> Plan:
+    """How ``job``, which was accepted with ``workflow``, runs at ``instance``.
 
     Raises CannotRun when it lost what it had when the job was claimed for it.
     """
-    workflow = library.get(job.workflow) if job.graph is None else inline(job.graph, job.inputs)
     alternatives = [
         alternative
         for alternative in requirements(workflow, job.inputs)
@@ -233,6 +232,20 @@ def _problems(
     graph = bind(workflow.graphs[variant], workflow.manifest, variant, complete_inputs)
     # Which files an instance has is older news than which nodes: the worker looks again.
     return [problem for problem in check(graph, info) if problem.code != "file_missing"]
+
+
+def lasting_problems(workflow: Workflow, variant: str, info: ObjectInfo | None) -> list[Problem]:
+    """What is wrong with the graph as it stands, apart from what every caller has to give."""
+    if info is None:
+        return []
+    described = workflow.manifest.variant(variant)
+    found = []
+    for problem in check(workflow.graphs[variant], info):
+        name = input_at(described, problem.node, problem.input)
+        entry = workflow.manifest.input(name) if name is not None else None
+        if problem.code != "file_missing" and (entry is None or entry.default is not None):
+            found.append(problem)
+    return found
 
 
 def _model_key(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from atelier.service.assets import Assets
 from atelier.service.generations import Generations
 from atelier.service.overview import Overview
+from atelier.service.workflows import Workflows
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +13,4 @@ class Services:
     generations: Generations
     assets: Assets
     overview: Overview
+    workflows: Workflows

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from atelier.jobs.job import Job
 from atelier.media.kinds import MediaKind, kind_of
+from atelier.workflows.library import Origin
 
 InstanceState = Literal["up", "down", "draining"]
 
@@ -113,6 +114,21 @@ class WorkflowView:
     runnable: bool | None  # None: no instance is reachable, so nobody knows
     variant: str | None  # the one that would be used now
     missing: tuple[str, ...] = ()  # in words, when it can't run
+    origin: Origin = "shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceCheck:
+    """How a workflow would fare at one instance.
+
+    ``variant`` is the one that it would run, None where it can't run any; ``missing`` is then
+    what the first lacks, in words. ``problems`` are those of the graph, as ``check`` tells them.
+    """
+
+    instance: str
+    variant: str | None
+    missing: tuple[str, ...]
+    problems: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +163,7 @@ class Health:
     instances: tuple[InstanceView, ...]
     waiting: int | None  # queued jobs; None when the database is away
     workers: int  # seats in this process
+    workflows: str = "ok"  # or a sentence on faulty files
 
 
 @dataclass(frozen=True, slots=True)

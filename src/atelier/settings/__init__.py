@@ -114,7 +114,8 @@ class Settings(BaseSettings):
     workflows_dir: Path | None = Field(
         None,
         validation_alias="ATELIER_WORKFLOWS_DIR",
-        description="Folder with your own workflows and styles, beside the shipped ones.",
+        description="Folder with your own workflows and styles, beside the shipped ones; "
+        "changes are taken over without a restart.",
     )
     comfyui_root: Path | None = Field(
         None,
@@ -172,7 +173,8 @@ class Settings(BaseSettings):
     server_url: str | None = Field(
         None,
         validation_alias="ATELIER_URL",
-        description="The running service that `atelier run` uses; default: this machine's PORT.",
+        description="The running service that `atelier run` and `atelier workflows` use; "
+        "default: this machine's PORT.",
     )
 
     @field_validator("comfyui_urls", "fetch_allow", mode="before")

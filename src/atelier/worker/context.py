@@ -12,8 +12,8 @@ from atelier.media.fetch import Fetcher
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
+from atelier.service.workflows import Workflows
 from atelier.storage.store import Store
-from atelier.workflows.library import Library
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Context:
     catalog: Catalog
     store: Store
     fetcher: Fetcher
-    library: Library
+    workflows: Workflows
     capabilities: Capabilities
     estimates: Estimates
     pool: Pool

@@ -15,6 +15,7 @@ from atelier.comfy.messages import (
     ExecutionStart,
     Preview,
 )
+from atelier.database import DatabaseUnavailable
 from atelier.errors import AtelierError, InstanceError
 from atelier.events import event as events
 from atelier.jobs.job import CANCELLED, FAILED, QUEUED, Job, Progress, backoff_ms
@@ -46,6 +47,7 @@ from atelier.worker.record import Stopwatch, persist, record_made, record_recall
 from atelier.worker.seats import Places
 from atelier.worker.telling import Teller
 from atelier.workflows.graph import Graph
+from atelier.workflows.library import Workflow
 
 log = structlog.get_logger(__name__)
 
@@ -142,7 +144,7 @@ class JobRun:
     async def _execute(self) -> tuple[Plan, Finished] | None:
         """How it ran; None where an earlier job's outputs answered, which is recorded then."""
         instance, job = self._instance, self.job
-        plan = plan_run(self._context.library, job, instance, self._context.capabilities)
+        plan = plan_run(await self._workflow(), job, instance, self._context.capabilities)
         self._teller.tell(
             events.started(
                 job.id, job.user, instance=instance.id, attempt=job.attempts, variant=plan.variant
@@ -174,6 +176,15 @@ class JobRun:
         async with self._slots:
             finished = await self._watch(graph, ProgressMeter(graph))
         return plan, finished
+
+    async def _workflow(self) -> Workflow:
+        """The workflow that the job was accepted with, however long the database is away."""
+        while True:
+            try:
+                return await self._context.workflows.of_job(self.job)
+            except DatabaseUnavailable as error:
+                self.log.warning("the database is away; the workflow waits", reason=error.message)
+                await asyncio.sleep(1)
 
     async def _new_prompt(self) -> None:
         """Choose and record another prompt id: the old one is nowhere at the instance."""

@@ -121,6 +121,18 @@ def examine(
     return Findings(problems)
 
 
+def check_links(graph: Graph) -> list[Problem]:
+    """Return the links that lead nowhere, and the cycles: wrong at every instance."""
+    problems = []
+    for node_id, node in graph.items():
+        for name, value in node["inputs"].items():
+            if is_link(value) and value[0] not in graph:
+                spec = InputSpec(name, "*", required=False)
+                problems.append(_nowhere(_Place(node_id, node["class_type"], spec), value, graph))
+    _, cycles = upstream(graph, list(graph))
+    return problems + [_cycle(members, graph) for members in cycles]
+
+
 def _node_missing(node_id: str, graph: Graph, object_info: ObjectInfo) -> Problem | None:
     class_type = graph[node_id]["class_type"]
     if object_info.node(class_type) is not None:
@@ -190,12 +202,7 @@ def _link_problem(
         )
     source, slot = value
     if source not in graph:
-        return place.problem(
-            "link_broken",
-            f"is linked to node {source}, which is not there",
-            allowed=nearest(source, graph),
-            total=len(graph),
-        )
+        return _nowhere(place, value, graph)
     info = object_info.node(graph[source]["class_type"])
     if info is None:
         return None  # said where that node stands
@@ -212,6 +219,15 @@ def _link_problem(
             total=1,
         )
     return None
+
+
+def _nowhere(place: _Place, value: Sequence[Any], graph: Graph) -> Problem:
+    return place.problem(
+        "link_broken",
+        f"is linked to node {value[0]}, which is not there",
+        allowed=nearest(value[0], graph),
+        total=len(graph),
+    )
 
 
 def _fits(given: str, taken: str) -> bool:

@@ -10,7 +10,7 @@ from atelier.errors import WorkflowError
 Graph = dict[str, dict[str, Any]]
 
 # Core nodes whose results are for looking at, not for keeping.
-_PREVIEWS: Final = frozenset(
+PREVIEWS: Final = frozenset(
     {"PreviewImage", "MaskPreview", "PreviewAny", "PreviewAudio", "Preview3D", "Preview3DAnimation"}
 )
 
@@ -104,7 +104,7 @@ def output_nodes(graph: Graph, object_info: ObjectInfo | None = None) -> tuple[s
             for node_id, node in graph.items()
             if (info := object_info.node(node["class_type"])) is not None and info.output_node
         ]
-    return tuple(sorted(found, key=lambda node_id: graph[node_id]["class_type"] in _PREVIEWS))
+    return tuple(sorted(found, key=lambda node_id: graph[node_id]["class_type"] in PREVIEWS))
 
 
 def upstream(

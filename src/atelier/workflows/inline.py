@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from atelier.workflows.graph import Graph, parse_graph
+from atelier.comfy.object_info import ObjectInfo
+from atelier.workflows.derive import place_of
+from atelier.workflows.formats import graph_of
+from atelier.workflows.graph import Graph
 from atelier.workflows.manifest import Input, Manifest, Target, Variant
 from atelier.workflows.problem import InputProblem, InputsInvalid, InputUnknown
 from atelier.workflows.requirement import GRAPH_VARIANT
@@ -16,7 +19,7 @@ NAME: Final = "inline"
 _IMAGE_INPUTS: Final = frozenset({("LoadImage", "image"), ("LoadImageMask", "image")})
 
 
-def inline(body: Any, inputs: Mapping[str, Any]) -> Workflow:
+def inline(body: Any, inputs: Mapping[str, Any], object_info: ObjectInfo | None = None) -> Workflow:
     """Return the graph ``body`` as a workflow whose inputs are ``NODE.INPUT``.
 
     These are what ``inputs`` names, and every picture that the graph itself gives by URL or asset
@@ -24,11 +27,11 @@ def inline(body: Any, inputs: Mapping[str, Any]) -> Workflow:
     every node that delivers counts. Raises GraphMalformed, or InputsInvalid with all keys that
     name nothing in the graph.
     """
-    graph = parse_graph(body)
+    graph = graph_of(body, object_info)
     places: dict[str, tuple[str, str]] = {}
     problems: list[InputProblem] = []
     for key in inputs:
-        place = _place(key, graph)
+        place = place_of(key, graph)
         if place is None:
             known = [f"{node_id}.{name}" for node_id in graph for name in graph[node_id]["inputs"]]
             problems.append(InputUnknown(key, known))
@@ -60,13 +63,3 @@ def _is_image(class_type: str, name: str, value: Any) -> bool:
     if isinstance(value, str) and (class_type, name) not in _IMAGE_INPUTS:
         return False
     return image_ref(value) is not None
-
-
-def _place(key: str, graph: Graph) -> tuple[str, str] | None:
-    # Both halves may hold dots: node ids of subgraphs, inputs that grow.
-    parts = key.split(".")
-    for end in range(1, len(parts)):
-        node_id, name = ".".join(parts[:end]), ".".join(parts[end:])
-        if node_id in graph and name in graph[node_id]["inputs"]:
-            return node_id, name
-    return None

@@ -47,6 +47,11 @@ def complete(manifest: Manifest, inputs: Mapping[str, Any], *, rng: Rng) -> dict
     return completed
 
 
+def defaults(manifest: Manifest) -> dict[str, Any]:
+    """Return the inputs that have a value when a caller gives none."""
+    return {entry.name: entry.default for entry in manifest.inputs if entry.default is not None}
+
+
 def image_refs(manifest: Manifest, inputs: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return the pictures among ``inputs`` that still have to be brought to the instance."""
     found = {}

@@ -1,19 +1,14 @@
-"""The workflows and styles that there are, read from folders of data files."""
+"""The workflows and styles that there are: shipped, from folders, and registered."""
 
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
-from typing import Any, TypeVar
-
-import orjson
-from pydantic import BaseModel, ValidationError
+from typing import Final, Literal
 
 from atelier.errors import NotFound
-from atelier.workflows.graph import Graph, GraphMalformed, parse_graph
+from atelier.workflows.definition import Definition
 from atelier.workflows.inline import inline
-from atelier.workflows.manifest import Manifest, Style
+from atelier.workflows.manifest import Style
 from atelier.workflows.nearest import listed, nearest
 from atelier.workflows.requirement import (
     Alternative,
@@ -23,13 +18,16 @@ from atelier.workflows.requirement import (
     satisfied,
 )
 from atelier.workflows.schema import input_schema
+from atelier.workflows.source import Folder, Source
 from atelier.workflows.workflow import LibraryInvalid, Workflow, build
 
 __all__ = [
     "Alternative",
+    "Definition",
     "Library",
     "LibraryInvalid",
     "ModelNeed",
+    "Origin",
     "Style",
     "Workflow",
     "WorkflowUnknown",
@@ -40,12 +38,9 @@ __all__ = [
     "satisfied",
 ]
 
-Folder = Path | Traversable
-_Model = TypeVar("_Model", bound=BaseModel)
-_READERS: Mapping[str, Callable[[bytes], Any]] = {
-    ".json": orjson.loads,
-    ".toml": lambda data: tomllib.loads(data.decode()),
-}
+Origin = Literal["shipped", "folder", "own"]
+
+_OWN: Final = -1  # the place of the registered ones among the sources
 
 
 class WorkflowUnknown(NotFound):
@@ -63,124 +58,135 @@ class WorkflowUnknown(NotFound):
         )
 
 
-class Library:
-    """The shipped workflows and styles, and those of ``folders``.
+@dataclass(frozen=True, slots=True)
+class _Built:
+    definition: Definition
+    styles: Mapping[str, Style]
+    workflow: Workflow
 
-    A folder holds ``NAME/manifest.json`` with its graphs beside it, and ``styles/NAME.json``;
-    manifests and styles may be TOML. A later folder adds, or overrides by name. Raises
-    LibraryInvalid with all problems of all files.
+
+class Library:
+    """The shipped workflows and styles, those of ``folders``, and those that were registered.
+
+    What comes later adds, or overrides by name; what is taken away uncovers what it overrode.
+    Raises LibraryInvalid with all problems of all files, unless ``strict`` is False: then, as
+    later on, what is faulty is left out or stays what it was, and ``problems`` tells.
     """
 
-    def __init__(self, folders: Sequence[Folder] = (), *, builtin: bool = True) -> None:
-        shipped = [files("atelier.workflows").joinpath("builtin")] if builtin else []
-        manifests: dict[str, tuple[Manifest, dict[str, Graph]]] = {}
+    def __init__(
+        self, folders: Sequence[Folder] = (), *, builtin: bool = True, strict: bool = True
+    ) -> None:
+        shipped = [Source(files("atelier.workflows").joinpath("builtin"))] if builtin else []
+        self._shipped = len(shipped)
+        self._sources = [*shipped, *(Source(folder) for folder in folders)]
+        self._own: Mapping[str, Definition] = {}
+        self._own_problems: tuple[str, ...] = ()
+        self._built: dict[tuple[int, str], _Built] = {}
+        self._workflows: dict[str, tuple[Origin, Workflow]] = {}
+        self._styles: dict[str, Style] = {}
+        self._problems: tuple[str, ...] = ()
+        self.revision = 0
+        for source in self._sources:
+            source.scan()
+        self.assemble()
+        if strict and self._problems:
+            raise LibraryInvalid(self._problems)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with files and registered workflows, a sentence each."""
+        return self._problems
+
+    def scan(self) -> bool:
+        """Look at the folders' files; True if there is something to ``assemble``.
+
+        Touches disks, so it belongs in a thread.
+        """
+        changed = [source.scan() for source in self._sources[self._shipped :]]
+        return any(changed)
+
+    def set_own(self, own: Mapping[str, Definition], problems: Sequence[str] = ()) -> None:
+        """Replace the registered workflows."""
+        self._own, self._own_problems = dict(own), tuple(problems)
+        self.assemble()
+
+    def assemble(self) -> None:
+        """Put together what has been read. ``revision`` grows if that changed anything."""
         styles: dict[str, Style] = {}
-        problems: list[str] = []
-        for folder in [*shipped, *folders]:
-            if not folder.is_dir():
-                problems.append(f"{folder} is not a folder")
-                continue
-            for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        for source in self._sources:
+            styles |= source.styles
+        ordered = sorted(styles.values(), key=lambda style: (style.order, style.name))
+        styles = {style.name: style for style in ordered}
+        layers = [(number, one.workflows) for number, one in enumerate(self._sources)]
+        layers.append((_OWN, dict(self._own)))
+        problems = [problem for source in self._sources for problem in source.problems]
+        problems += self._own_problems
+        built: dict[tuple[int, str], _Built] = {}
+        workflows: dict[str, tuple[Origin, Workflow]] = {}
+        for number, definitions in layers:
+            for name, definition in definitions.items():
+                known = self._built.get((number, name))
                 try:
-                    if entry.name == "styles" and entry.is_dir():
-                        styles.update({style.name: style for style in _styles(entry)})
-                    elif entry.is_dir() and (file := _manifest_file(entry)) is not None:
-                        manifest = _read(file, Manifest, name=entry.name)
-                        manifests[manifest.name] = manifest, _graphs(manifest, entry)
+                    one = _build(definition, styles, known)
                 except LibraryInvalid as error:
                     problems += error.problems
-        ordered = sorted(styles.values(), key=lambda style: (style.order, style.name))
-        self._styles = {style.name: style for style in ordered}
-        self._workflows: dict[str, Workflow] = {}
-        for name, (manifest, graphs) in manifests.items():
-            try:
-                self._workflows[name] = build(manifest, graphs, self._styles)
-            except LibraryInvalid as error:
-                problems += error.problems
-        if problems:
-            raise LibraryInvalid(problems)
+                    if known is None:
+                        continue
+                    one = known
+                built[number, name] = one
+                workflows[name] = self._origin(number), one.workflow
+        before = {name: one.version for name, (_, one) in self._workflows.items()}
+        after = {name: one.version for name, (_, one) in workflows.items()}
+        if before != after or list(before) != list(after) or self._styles != styles:
+            self.revision += 1
+        self._built, self._workflows, self._styles = built, workflows, styles
+        self._problems = tuple(problems)
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._workflows)
 
+    def find(self, name: str) -> Workflow | None:
+        found = self._workflows.get(name)
+        return None if found is None else found[1]
+
     def get(self, name: str) -> Workflow:
         """Return the workflow; raises WorkflowUnknown, which lists those that there are."""
-        workflow = self._workflows.get(name)
+        workflow = self.find(name)
         if workflow is None:
             raise WorkflowUnknown(name, self.names())
         return workflow
+
+    def origin(self, name: str) -> Origin:
+        """Return where the workflow of that name comes from; raises WorkflowUnknown."""
+        self.get(name)
+        return self._workflows[name][0]
+
+    def definition(self, name: str) -> Definition:
+        """Return the workflow as it was handed in; raises WorkflowUnknown."""
+        self.get(name)
+        layers = [_OWN, *reversed(range(len(self._sources)))]
+        found = (self._built.get((number, name)) for number in layers)
+        return next(built.definition for built in found if built is not None)
+
+    def build(self, definition: Definition) -> Workflow:
+        """Return what ``definition`` would be here, without keeping it; raises LibraryInvalid."""
+        return build(definition.manifest, definition.graphs, self._styles)
 
     def styles(self) -> Mapping[str, Style]:
         """Return all styles by name, in the order in which they are shown."""
         return self._styles
 
-
-def _manifest_file(folder: Folder) -> Folder | None:
-    for suffix in _READERS:
-        file = folder.joinpath(f"manifest{suffix}")
-        if file.is_file():
-            return file
-    return None
+    def _origin(self, number: int) -> Origin:
+        if number == _OWN:
+            return "own"
+        return "shipped" if number < self._shipped else "folder"
 
 
-def _styles(folder: Folder) -> list[Style]:
-    found: list[Style] = []
-    problems: list[str] = []
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        stem, dot, suffix = file.name.rpartition(".")
-        if dot + suffix not in _READERS:
-            continue
-        try:
-            found.append(_read(file, Style, name=stem))
-        except LibraryInvalid as error:
-            problems += error.problems
-    if problems:
-        raise LibraryInvalid(problems)
-    return found
-
-
-def _graphs(manifest: Manifest, folder: Folder) -> dict[str, Graph]:
-    graphs: dict[str, Graph] = {}
-    problems: list[str] = []
-    for variant in manifest.variants:
-        file = folder.joinpath(variant.graph)
-        if "/" in variant.graph or "\\" in variant.graph or not file.is_file():
-            problems.append(f"{folder}: there is no file {variant.graph} beside the manifest")
-            continue
-        try:
-            graphs[variant.name] = parse_graph(_parse(file))
-        except GraphMalformed as error:
-            problems.append(f"{file}: {'; '.join(error.problems)}")
-        except LibraryInvalid as error:
-            problems += error.problems
-    if problems:
-        raise LibraryInvalid(problems)
-    return graphs
-
-
-def _parse(file: Folder) -> Any:
-    read = _READERS.get(file.name[file.name.rfind(".") :])
-    if read is None:
-        raise LibraryInvalid([f"{file}: its name must end in {' or '.join(_READERS)}"])
-    try:
-        return read(file.read_bytes())
-    except (ValueError, OSError) as error:  # both readers' errors are ValueErrors
-        raise LibraryInvalid([f"{file}: {error}"]) from error
-
-
-def _read(file: Folder, model: type[_Model], *, name: str) -> _Model:
-    """The file as a model; its name is that of the file or folder, and need not be in it."""
-    body = _parse(file)
-    if not isinstance(body, dict):
-        raise LibraryInvalid([f"{file}: it is not an object"])
-    if body.setdefault("name", name) != name:
-        raise LibraryInvalid([f"{file}: its name {body['name']!r} must be {name!r}"])
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise LibraryInvalid(
-            [
-                f"{file}: {'.'.join(map(str, detail['loc'])) or 'file'}: {detail['msg']}"
-                for detail in error.errors(include_url=False)
-            ]
-        ) from error
+def _build(definition: Definition, styles: Mapping[str, Style], known: _Built | None) -> _Built:
+    """The workflow, built anew only where something that it is made of has changed."""
+    if known is not None and known.definition is definition:
+        uses_styles = any(entry.choices_from for entry in definition.manifest.inputs)
+        if not uses_styles or known.styles == styles:
+            return known
+    workflow = build(definition.manifest, definition.graphs, styles)
+    return _Built(definition, styles, workflow)

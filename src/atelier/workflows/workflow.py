@@ -51,9 +51,19 @@ def build(manifest: Manifest, graphs: Mapping[str, Graph], styles: Mapping[str, 
     problems = [f"workflow {manifest.name}: {problem}" for problem in _problems(manifest, graphs)]
     if problems:
         raise LibraryInvalid(problems)
-    return Workflow(
-        manifest, graphs, version_of({"manifest": manifest.model_dump(mode="json"), **graphs})
-    )
+    return Workflow(manifest, graphs, version_of(content_of(manifest, graphs)))
+
+
+def content_of(manifest: Manifest, graphs: Mapping[str, Graph]) -> dict[str, Any]:
+    """Return the JSON-able form in which a workflow is kept, and of which its version is made.
+
+    Fields that have their default are left out: a field that a later release adds changes no
+    version, and an earlier one can read what a later one has kept.
+    """
+    return {
+        "manifest": manifest.model_dump(mode="json", exclude_defaults=True),
+        "graphs": dict(graphs),
+    }
 
 
 def _with_choices(entry: Input, styles: Mapping[str, Style]) -> Input:

@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import inspect, text
 
 import atelier.jobs.tables
-import atelier.media.tables  # noqa: F401
+import atelier.media.tables
+import atelier.workflows.tables  # noqa: F401
 from atelier.database import Database, SchemaTooNew, SchemaTooOld, metadata
 
 

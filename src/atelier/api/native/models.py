@@ -174,10 +174,61 @@ class WorkflowModel(BaseModel):
     runnable: bool | None = Field(description="null: no instance is reachable.")
     variant: str | None
     missing: list[str]
+    origin: Literal["shipped", "folder", "own"]
 
 
 class WorkflowListModel(BaseModel):
     workflows: list[WorkflowModel]
+    problems: list[str] = Field(
+        description="Faulty workflow files, a sentence each; what they were before is used."
+    )
+
+
+class InstanceCheckModel(BaseModel):
+    instance: str
+    variant: str | None = Field(description="The one that it would run; null: it can't run any.")
+    missing: list[str] = Field(description="What it lacks for the first variant, in words.")
+    problems: list[dict[str, Any]] = Field(
+        description="What it would refuse in the graph: node, class_type, input, code, message."
+    )
+
+
+class WorkflowDetailModel(WorkflowModel):
+    graphs: dict[str, dict[str, Any]] = Field(description="The graph of each variant.")
+    checks: list[InstanceCheckModel] = Field(description="One for each instance that is up.")
+
+
+class WorkflowVersionModel(BaseModel):
+    version: str
+    number: int = Field(description="1, 2, 3, ... of this name.")
+    origin: Literal["shipped", "folder", "own"]
+    created_at: str
+    current: bool = Field(description="Whether the name means this one now.")
+
+
+class WorkflowVersionListModel(BaseModel):
+    name: str
+    versions: list[WorkflowVersionModel] = Field(description="Newest first.")
+
+
+REGISTER_EXAMPLE: dict[str, Any] = {
+    "workflow": {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 256, "height": 256, "batch_size": 1, "color": 13390080},
+        },
+        "2": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["1", 0], "filename_prefix": "plain"},
+        },
+    },
+    "inputs": ["size", "color"],
+    "title": "A plain colour",
+}
+PATCH_EXAMPLE: dict[str, Any] = {
+    "title": "One colour",
+    "inputs": {"color": {"title": "Colour", "min": 0, "max": 16777215}},
+}
 
 
 class InstanceModel(BaseModel):

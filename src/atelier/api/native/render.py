@@ -1,13 +1,23 @@
 """Views as /v1 shows them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from atelier.api.json import encode, iso_time
 from atelier.api.process import memory_bytes
 from atelier.events import Event
-from atelier.service import AssetView, InstanceView, JobPage, JobView, Stats, WorkflowView
+from atelier.service import (
+    AssetView,
+    InstanceCheck,
+    InstanceView,
+    JobPage,
+    JobView,
+    Stats,
+    WorkflowView,
+)
 from atelier.service.views import OutputView
+from atelier.workflows.archive import WorkflowVersion
 
 
 def job_json(view: JobView) -> dict[str, Any]:
@@ -90,6 +100,27 @@ def workflow_json(workflow: WorkflowView) -> dict[str, Any]:
         "runnable": workflow.runnable,
         "variant": workflow.variant,
         "missing": workflow.missing,
+        "origin": workflow.origin,
+    }
+
+
+def workflow_detail_json(
+    workflow: WorkflowView, graphs: Mapping[str, Any], checks: Sequence[InstanceCheck]
+) -> dict[str, Any]:
+    return {
+        **workflow_json(workflow),
+        "graphs": graphs,
+        "checks": [asdict(check) for check in checks],
+    }
+
+
+def version_json(version: WorkflowVersion, current: str | None) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "number": version.number,
+        "origin": version.origin,
+        "created_at": iso_time(version.created_at_ms),
+        "current": version.version == current,
     }
 
 

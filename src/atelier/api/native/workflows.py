@@ -8,8 +8,8 @@ from fastapi.responses import Response
 from starlette.datastructures import UploadFile
 
 from atelier.api.documents import PROBLEMS_OF_ONE
-from atelier.api.fields import FieldError
-from atelier.api.json import Json, checked_plain
+from atelier.api.json import Json
+from atelier.api.native.body import json_object
 from atelier.api.native.conversion import (
     FIELDS,
     Format,
@@ -17,10 +17,9 @@ from atelier.api.native.conversion import (
     Quality,
     conversion_of_texts,
 )
-from atelier.api.native.models import JobModel, WorkflowListModel, WorkflowModel
+from atelier.api.native.models import JobModel, WorkflowListModel
 from atelier.api.native.render import workflow_json
 from atelier.api.native.submit import IdempotencyKey, Prefer, checked_key, submit
-from atelier.api.problems import NOT_JSON_HINT, Problem, Refused, invalid
 from atelier.media.conversion import conversion_of
 from atelier.service import Services, Submission, WorkflowView
 
@@ -33,12 +32,12 @@ def workflows_router(services: Services) -> APIRouter:
 
     @router.get("", response_model=WorkflowListModel, summary="List workflows")
     async def list_workflows() -> Response:
-        return Json({"workflows": [workflow_json(view) for view in overview.workflows()]})
-
-    @router.get("/{name}", response_model=WorkflowModel, summary="Look at a workflow")
-    async def get_workflow(name: Name) -> Response:
-        """Its manifest, and a JSON Schema of its inputs."""
-        return Json(workflow_json(overview.workflow(name)))
+        return Json(
+            {
+                "workflows": [workflow_json(view) for view in overview.workflows()],
+                "problems": overview.workflow_problems(),
+            }
+        )
 
     @router.post(
         "/{name}",
@@ -68,6 +67,7 @@ def workflows_router(services: Services) -> APIRouter:
         """The body is the inputs, as JSON, or as a form whose files are pictures and which may
         hold `format`, `quality` and `max_size` too. With `Accept: image/*` the answer is the
         picture itself, after at most five minutes; with `Accept: image/webp` in that format."""
+        await services.workflows.find(name)
         workflow = overview.workflow(name)
         conversion = conversion_of(format, quality, max_size)
         inputs, options = await _inputs(services, request, workflow, user)
@@ -93,20 +93,7 @@ async def _inputs(
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         return await _form_inputs(services, request, workflow, user)
-    body = await request.body()
-    try:
-        inputs = orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError as error:
-        detail = f"The body isn't JSON ({error})."
-        raise Refused(Problem("BODY_NOT_JSON", 422, detail, NOT_JSON_HINT)) from None
-    if not isinstance(inputs, dict):
-        detail = "The body must be a JSON object: the workflow's inputs."
-        raise Refused(Problem("BODY_NOT_JSON", 422, detail, NOT_JSON_HINT))
-    try:
-        checked_plain(inputs)
-    except ValueError as error:
-        raise Refused(invalid(FieldError("body", str(error)))) from None
-    return inputs, {}
+    return await json_object(request, "the workflow's inputs", if_empty=b"{}"), {}
 
 
 async def _form_inputs(
