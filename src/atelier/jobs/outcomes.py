@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import now_ms
 from atelier.jobs.job import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, TERMINAL, Status
-from atelier.jobs.tables import RUNNING_ROWS, job_details, jobs
+from atelier.jobs.tables import QUEUED_ROWS, RUNNING_ROWS, job_details, jobs
 
 Cancelled = Literal["cancelled", "requested", "already"]
 
@@ -185,6 +185,32 @@ class Outcomes:
             values |= {"status": CANCELLED, "finished_at_ms": now_ms()}
         await conn.execute(update(jobs).where(_J.id == id).values(values))
         return "cancelled" if state.status == QUEUED else "requested"
+
+    async def cancel_queued(
+        self,
+        conn: AsyncConnection,
+        *,
+        user: str | None = None,
+        dialect: str | None = None,
+        limit: int = 200,
+    ) -> list[tuple[str, str]]:
+        """Cancel up to ``limit`` queued jobs, those of ``user`` and ``dialect`` where given.
+
+        Returns their ids and users. One that a worker takes at this moment is left to it.
+        """
+        query = select(_J.id, _J.user_id).where(QUEUED_ROWS).order_by(_J.id).limit(limit)
+        if user is not None:
+            query = query.where(_J.user_id == user)
+        if dialect is not None:
+            of_dialect = select(job_details.c.job_id).where(job_details.c.dialect == dialect)
+            query = query.where(_J.id.in_(of_dialect))
+        rows = (await conn.execute(query.with_for_update(skip_locked=True))).all()
+        if rows:
+            ended = {"status": CANCELLED, "finished_at_ms": now_ms()}
+            asked = {"cancel_requested": True, "updated_at_ms": now_ms()}
+            ids = [row.id for row in rows]
+            await conn.execute(update(jobs).where(_J.id.in_(ids)).values(ended | asked))
+        return [(row.id, row.user_id) for row in rows]
 
     async def requeue(self, conn: AsyncConnection, id: str) -> bool:
         """Queue a failed or cancelled job once more, behind what waits, with all its attempts.

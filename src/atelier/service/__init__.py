@@ -7,11 +7,15 @@ from atelier.service.services import Services
 from atelier.service.views import (
     AssetView,
     Health,
+    InstanceQueueView,
     InstanceView,
     JobPage,
     JobView,
     OutputView,
+    QueuedPrompt,
+    QueuesView,
     Stats,
+    SystemView,
     WorkflowView,
 )
 
@@ -21,13 +25,17 @@ __all__ = [
     "Assets",
     "Generations",
     "Health",
+    "InstanceQueueView",
     "InstanceView",
     "JobPage",
     "JobView",
     "OutputView",
     "Overview",
+    "QueuedPrompt",
+    "QueuesView",
     "Services",
     "Stats",
     "Submission",
+    "SystemView",
     "WorkflowView",
 ]

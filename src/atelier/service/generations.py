@@ -16,7 +16,7 @@ from atelier.errors import AtelierError, Conflict, NotFound
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
 from atelier.jobs.job import TERMINAL, Job, NewJob
-from atelier.jobs.queue import JobQueue
+from atelier.jobs.queue import Cancelled, JobQueue
 from atelier.media.catalog import Catalog
 from atelier.media.conversion import Conversion
 from atelier.service.assets import Assets
@@ -28,6 +28,8 @@ from atelier.service.views import JobPage, JobView, OutputView
 log = structlog.get_logger(__name__)
 
 FIRST_LOOK_SECONDS = 0.05
+
+Ids = list[str]
 
 
 class JobUnknown(NotFound):
@@ -42,6 +44,11 @@ class JobEnded(Conflict):
 class JobNotEnded(Conflict):
     code = "JOB_NOT_ENDED"
     default_hint = "Cancel it first, or wait until it has ended."
+
+
+class InstanceUnknown(NotFound):
+    code = "INSTANCE_UNKNOWN"
+    default_hint = "GET /v1/instances lists them."
 
 
 class IdempotencyKeyReused(Conflict):
@@ -194,13 +201,67 @@ class Generations:
     async def cancel(self, id: str, *, user: str | None = None) -> JobView:
         """Queued jobs end at once; running ones as soon as ComfyUI has stopped."""
         await self.get(id, user=user)
-        outcome = await self._database.run(lambda conn: self._queue.cancel(conn, id))
+        outcome = await self._cancel(id)
         view = await self.get(id)
-        if outcome == "cancelled":
-            self._bus.publish(events.cancelled(id, view.job.user))
-        elif outcome == "already" and view.job.status != "cancelled":
+        if outcome == "already" and view.job.status != "cancelled":
             raise JobEnded(f"The job has already ended: it {view.job.status}.", job=id)
         return view
+
+    async def interrupt(
+        self,
+        *,
+        prompt_id: str | None = None,
+        job: str | None = None,
+        instance: str | None = None,
+        user: str | None = None,
+    ) -> Ids:
+        """Stop what is being generated, and return the ids of those jobs, oldest first.
+
+        All that is said must apply to a job; nothing said means every running one of ours. A
+        ``job`` that still waits is cancelled too. ``prompt_id`` is ComfyUI's, or a job's id;
+        ``instance`` an id or a URL. What others submitted to an instance is left alone.
+        Raises JobUnknown, JobEnded, InstanceUnknown.
+        """
+        async with self._database.read() as conn:
+            under_way = await self._queue.under_way(conn)
+        if instance is not None:
+            at = self._planner.instance_id(instance)
+            if at is None and all(one.instance != instance for one in under_way):
+                raise InstanceUnknown(f"There is no instance {instance!r}.")
+            instance = at or instance
+        wanted = [
+            one
+            for one in under_way
+            if job in (None, one.id)
+            and prompt_id in (None, one.prompt_id, one.id)
+            and instance in (None, one.instance)
+            and user in (None, one.user)
+        ]
+        if not wanted and instance is None and (job is None) != (prompt_id is None):
+            # It waits, has ended or was never there: cancelling does or says the right thing.
+            return [(await self.cancel(job or prompt_id or "", user=user)).job.id]
+        # One that ends at this moment needs no stopping.
+        return [one.id for one in wanted if await self._cancel(one.id) != "already"]
+
+    async def clear_queue(self, *, user: str | None = None, dialect: str | None = None) -> Ids:
+        """Cancel all that waits, of ``user`` and submitted in ``dialect`` where given; the ids."""
+        cleared: Ids = []
+        while True:
+            some = await self._database.run(
+                lambda conn: self._queue.cancel_queued(conn, user=user, dialect=dialect)
+            )
+            if not some:
+                return cleared
+            for id, owner in some:
+                cleared.append(id)
+                self._bus.publish(events.cancelled(id, owner))
+
+    async def _cancel(self, id: str) -> Cancelled | None:
+        outcome = await self._database.run(lambda conn: self._queue.cancel(conn, id))
+        if outcome == "cancelled":
+            view = await self.get(id)
+            self._bus.publish(events.cancelled(id, view.job.user))
+        return outcome
 
     async def retry(self, id: str, *, user: str | None = None) -> JobView:
         """Queue a failed or cancelled job again, with its attempts counted anew."""

@@ -135,6 +135,52 @@ class InstanceView:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuedPrompt:
+    """A prompt in an instance's own queue; ``job`` is None where somebody else submitted it."""
+
+    prompt_id: str
+    job: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceQueueView:
+    """An instance's own queue, asked now; ``error`` says why it could not tell."""
+
+    id: str
+    url: str
+    state: InstanceState
+    running: tuple[QueuedPrompt, ...] = ()
+    pending: tuple[QueuedPrompt, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuesView:
+    """Our own queue and those of the instances.
+
+    ``running``: ids of our jobs at instances; ``waiting``: of the first that are queued, next
+    one first; ``queued``: how many there are.
+    """
+
+    instances: tuple[InstanceQueueView, ...]
+    running: tuple[str, ...]
+    waiting: tuple[str, ...]
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class SystemView:
+    """What an instance says of its machine, asked now: ComfyUI's own figures, sizes in bytes."""
+
+    id: str
+    url: str
+    state: InstanceState
+    system: Mapping[str, Any] = field(default_factory=dict)
+    devices: tuple[Mapping[str, Any], ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """State of the whole. ``ok`` is False when no job could be accepted."""
 
