@@ -12,43 +12,28 @@ import structlog
 import uuid_utils
 
 from atelier.database import Database
-from atelier.errors import AtelierError, Conflict, NotFound
+from atelier.errors import AtelierError, Conflict
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
 from atelier.jobs.job import TERMINAL, Job, NewJob
-from atelier.jobs.queue import Cancelled, JobQueue
+from atelier.jobs.queue import JobQueue
 from atelier.media.catalog import Catalog
 from atelier.media.conversion import Conversion
 from atelier.service.assets import Assets
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
+from atelier.service.stopping import JobUnknown, Stopping
 from atelier.service.views import JobPage, JobView, OutputView
 
 log = structlog.get_logger(__name__)
 
 FIRST_LOOK_SECONDS = 0.05
 
-Ids = list[str]
-
-
-class JobUnknown(NotFound):
-    code = "JOB_UNKNOWN"
-    default_hint = "Ids come from the answer to the submission; ended jobs are swept after a time."
-
-
-class JobEnded(Conflict):
-    code = "JOB_ALREADY_ENDED"
-
 
 class JobNotEnded(Conflict):
     code = "JOB_NOT_ENDED"
     default_hint = "Cancel it first, or wait until it has ended."
-
-
-class InstanceUnknown(NotFound):
-    code = "INSTANCE_UNKNOWN"
-    default_hint = "GET /v1/instances lists them."
 
 
 class IdempotencyKeyReused(Conflict):
@@ -86,7 +71,7 @@ class Submission:
         return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
-class Generations:
+class Generations(Stopping):
     def __init__(
         self,
         *,
@@ -197,71 +182,6 @@ class Generations:
         return JobPage(
             tuple(self._view(job, positions.get(job.id)) for job in page.jobs), page.next_cursor
         )
-
-    async def cancel(self, id: str, *, user: str | None = None) -> JobView:
-        """Queued jobs end at once; running ones as soon as ComfyUI has stopped."""
-        await self.get(id, user=user)
-        outcome = await self._cancel(id)
-        view = await self.get(id)
-        if outcome == "already" and view.job.status != "cancelled":
-            raise JobEnded(f"The job has already ended: it {view.job.status}.", job=id)
-        return view
-
-    async def interrupt(
-        self,
-        *,
-        prompt_id: str | None = None,
-        job: str | None = None,
-        instance: str | None = None,
-        user: str | None = None,
-    ) -> Ids:
-        """Stop what is being generated, and return the ids of those jobs, oldest first.
-
-        All that is said must apply to a job; nothing said means every running one of ours. A
-        ``job`` that still waits is cancelled too. ``prompt_id`` is ComfyUI's, or a job's id;
-        ``instance`` an id or a URL. What others submitted to an instance is left alone.
-        Raises JobUnknown, JobEnded, InstanceUnknown.
-        """
-        async with self._database.read() as conn:
-            under_way = await self._queue.under_way(conn)
-        if instance is not None:
-            at = self._planner.instance_id(instance)
-            if at is None and all(one.instance != instance for one in under_way):
-                raise InstanceUnknown(f"There is no instance {instance!r}.")
-            instance = at or instance
-        wanted = [
-            one
-            for one in under_way
-            if job in (None, one.id)
-            and prompt_id in (None, one.prompt_id, one.id)
-            and instance in (None, one.instance)
-            and user in (None, one.user)
-        ]
-        if not wanted and instance is None and (job is None) != (prompt_id is None):
-            # It waits, has ended or was never there: cancelling does or says the right thing.
-            return [(await self.cancel(job or prompt_id or "", user=user)).job.id]
-        # One that ends at this moment needs no stopping.
-        return [one.id for one in wanted if await self._cancel(one.id) != "already"]
-
-    async def clear_queue(self, *, user: str | None = None, dialect: str | None = None) -> Ids:
-        """Cancel all that waits, of ``user`` and submitted in ``dialect`` where given; the ids."""
-        cleared: Ids = []
-        while True:
-            some = await self._database.run(
-                lambda conn: self._queue.cancel_queued(conn, user=user, dialect=dialect)
-            )
-            if not some:
-                return cleared
-            for id, owner in some:
-                cleared.append(id)
-                self._bus.publish(events.cancelled(id, owner))
-
-    async def _cancel(self, id: str) -> Cancelled | None:
-        outcome = await self._database.run(lambda conn: self._queue.cancel(conn, id))
-        if outcome == "cancelled":
-            view = await self.get(id)
-            self._bus.publish(events.cancelled(id, view.job.user))
-        return outcome
 
     async def retry(self, id: str, *, user: str | None = None) -> JobView:
         """Queue a failed or cancelled job again, with its attempts counted anew."""
