@@ -2,6 +2,7 @@
 
 from atelier.service.assets import AssetContent, Assets
 from atelier.service.generations import Generations, Submission
+from atelier.service.notices import Notices
 from atelier.service.overview import Overview
 from atelier.service.services import Services
 from atelier.service.views import (
@@ -16,6 +17,7 @@ from atelier.service.views import (
     QueuesView,
     Stats,
     SystemView,
+    WebhookView,
     WorkflowView,
 )
 
@@ -29,6 +31,7 @@ __all__ = [
     "InstanceView",
     "JobPage",
     "JobView",
+    "Notices",
     "OutputView",
     "Overview",
     "QueuedPrompt",
@@ -37,5 +40,6 @@ __all__ = [
     "Stats",
     "Submission",
     "SystemView",
+    "WebhookView",
     "WorkflowView",
 ]

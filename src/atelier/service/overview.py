@@ -225,4 +225,6 @@ def _instance_view(instance: Instance) -> InstanceView:
         last_error=instance.last_error,
         latency_ms=round(instance.latency_ms, 1) if instance.latency_ms is not None else None,
         connections=instance.client.connections,
+        messages=instance.client.messages,
+        jobs_served=instance.served,
     )

@@ -66,6 +66,18 @@ class OutputView:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookView:
+    """How far the telling of a job's end is: waiting until it ends, then pending, then one of
+    delivered and dead (given up). ``last_error`` is a sentence.
+    """
+
+    url: str
+    status: Literal["waiting", "pending", "delivered", "dead"]
+    attempts: int = 0
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A job with what is known about it only now: place in the queue, addresses of outputs."""
 
@@ -75,6 +87,7 @@ class JobView:
     queue_position: int | None = None  # 1 is next; None unless queued
     eta_seconds: float | None = None  # until it is finished; None when nothing is known yet
     message: str | None = None  # why it waits, for a person
+    webhook: WebhookView | None = None  # None where the submission named none
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +145,8 @@ class InstanceView:
     last_error: str | None = None
     latency_ms: float | None = None  # of the last HTTP probe
     connections: int = 0  # WebSocket connections made since the start
+    messages: int = 0  # that came over them
+    jobs_served: int = 0  # by the instance, for this process
 
 
 @dataclass(frozen=True, slots=True)
