@@ -28,6 +28,12 @@ workflows = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(workflows, name="workflows")
+webhooks = typer.Typer(
+    help="How receivers recognise what this installation tells them.\n\n"
+    "Example: `atelier webhooks secret`",
+    no_args_is_help=True,
+)
+app.add_typer(webhooks, name="webhooks")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (PORT).")]
@@ -193,6 +199,14 @@ def workflows_show(
     from atelier.cli.catalogue import show_workflow
 
     show_workflow(name)
+
+
+@webhooks.command("secret")
+def webhooks_secret(data_dir: DataDir = None) -> None:
+    """The secret with which receivers verify webhooks. Example: `atelier webhooks secret`"""
+    from atelier.cli.serve import show_webhook_secret
+
+    typer.echo(run_async(show_webhook_secret(data_dir=data_dir)))
 
 
 def main() -> None:
