@@ -10,6 +10,8 @@ from atelier.service.views import InstanceQueueView, QueuedPrompt, SystemView
 
 T = TypeVar("T")
 
+_PRIVATE = ("argv",)  # paths, and whatever else stands on somebody's command line
+
 
 async def instance_queues(
     instances: Sequence[Instance], jobs: Mapping[str, str], *, timeout_seconds: float
@@ -41,7 +43,7 @@ async def instance_systems(
             instance.id,
             instance.url,
             instance.state,
-            told.get("system") or {},
+            {key: told["system"][key] for key in told.get("system") or () if key not in _PRIVATE},
             tuple(told.get("devices") or ()),
             error,
         )
