@@ -73,6 +73,7 @@ def test_events_page_has_every_type():
         ("tasks.md", tasks.AcceptedModel),
         ("tasks.md", tasks.TaskModel),
         ("tasks.md", tasks.ResultModel),
+        ("tasks.md", tasks.ResultFileModel),
         ("tasks.md", tasks.WebhookModel),
         ("tasks.md", tasks.QueueStatusModel),
         ("tasks.md", tasks.InstanceQueueModel),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from atelier.api.addresses import absolute
 from atelier.api.native.render import job_json
 from atelier.api.tasks.render import task_json
 from atelier.service import JobView
@@ -20,14 +21,17 @@ def native_webhook(base: str) -> Render:
 
     def render(view: JobView) -> Mapping[str, Any]:
         document = job_json(view) | {"graph": None}
-        document["outputs"] = [
-            {
-                **output,
-                "url": base + output["url"],
-                "thumbnail_url": output["thumbnail_url"] and base + output["thumbnail_url"],
-            }
-            for output in document["outputs"]
-        ]
+        for files in ("outputs", "previews"):
+            document[files] = [_absolute(file, base) for file in document[files]]
         return document
 
     return render
+
+
+def _absolute(file: Mapping[str, Any], base: str) -> dict[str, Any]:
+    thumbnail = file["thumbnail_url"]
+    return {
+        **file,
+        "url": absolute(file["url"], base),
+        "thumbnail_url": thumbnail and absolute(thumbnail, base),
+    }

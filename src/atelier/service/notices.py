@@ -94,7 +94,11 @@ class Notices:
         )
 
     def _data(self, job: Job) -> Mapping[str, Any]:
-        view = JobView(job=job, outputs=tuple(OutputView.of(output) for output in job.outputs))
+        view = JobView(
+            job=job,
+            outputs=tuple(OutputView.of(output) for output in job.outputs),
+            previews=tuple(OutputView.of(preview) for preview in job.previews),
+        )
         try:
             return self._renderers.get(job.dialect, self._default)(view)
         except Exception:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from atelier.database import Database
-from atelier.jobs.job import Job
+from atelier.jobs.job import Job, Recalled
 from atelier.jobs.queue import JobQueue
 
 URL = "https://app.example/hooks"
@@ -90,6 +90,16 @@ async def test_job_without_an_address_tells_nobody(bench, ends):
     await bench.put()
     await bench.do("cancel_queued")
     assert ends.told == []
+
+
+async def test_job_that_is_answered_from_before_is_told_at_once(bench, ends):
+    made = Recalled(cached_from="an-earlier-job", outputs=({"id": "a"},))
+    new = bench.new(webhook_url=URL)
+    for _ in range(2):  # as a transaction that is repeated does
+        await bench.do("insert_recalled", new, made, "key")
+    await bench.do("insert_recalled", bench.new(), made, "key")
+    assert ends.told == [(new.id, "succeeded")]
+    assert ends.jobs[0].outputs == ({"id": "a"},)
 
 
 async def test_repeated_or_stale_writes_tell_nothing_more(bench, ends):

@@ -119,23 +119,25 @@ class TaskErrorModel(BaseModel):
     retryable: bool = False
 
 
-class ResultImageModel(BaseModel):
+class ResultFileModel(BaseModel):
     url: str
     thumbnail_url: str | None
     filename: str | None
+    kind: str = Field(description="image, animation, video, audio, text, 3d or file.")
     media_type: str
     width: int | None
     height: int | None
     size_bytes: int
     node: str | None
+    text: str | None = Field(description="What a short text says.")
 
 
 class ResultModel(BaseModel):
     image_urls: list[str]
-    images: list[ResultImageModel]
-    files: list[ResultImageModel] = Field(description="What else was made: video, text, ...")
+    images: list[ResultFileModel]
+    files: list[ResultFileModel] = Field(description="What else was made: video, text, ...")
     metadata: dict[str, Any] = Field(
-        description="workflow, workflow_version, variant, seed, instance."
+        description="workflow, workflow_version, variant, seed, instance, cached."
     )
 
 

@@ -32,6 +32,7 @@ _STATUS_OF_EVENT: Mapping[str, str] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+_IMAGES = ("image", "animation")
 # What a field of a submission is called in this dialect.
 FIELDS: Mapping[str, str] = {"user": "user_id"}
 
@@ -108,17 +109,18 @@ def _timings(job: Job) -> dict[str, int]:
 def _result(view: JobView, base: str) -> dict[str, Any]:
     job = view.job
     files = [(output, _file(output, base)) for output in view.outputs]
-    images = [file for output, file in files if output.media_type.startswith("image/")]
+    images = [file for output, file in files if output.kind in _IMAGES]
     return {
         "image_urls": [image["url"] for image in images],
         "images": images,
-        "files": [file for output, file in files if not output.media_type.startswith("image/")],
+        "files": [file for output, file in files if output.kind not in _IMAGES],
         "metadata": {
             "workflow": job.workflow,
             "workflow_version": job.workflow_version,
             "variant": job.variant,
             "seed": job.seed,
             "instance": job.instance,
+            "cached": job.cached_from is not None,
         },
     }
 
@@ -128,11 +130,13 @@ def _file(output: OutputView, base: str) -> dict[str, Any]:
         "url": absolute(output.url, base),
         "thumbnail_url": output.thumbnail_url and absolute(output.thumbnail_url, base),
         "filename": output.filename,
+        "kind": output.kind,
         "media_type": output.media_type,
         "width": output.width,
         "height": output.height,
         "size_bytes": output.size_bytes,
         "node": output.node,
+        "text": output.text,
     }
 
 
@@ -158,7 +162,7 @@ def event_json(event: Event, base: str) -> bytes:
     if event.type == "preview":
         update["preview_image"] = data["image"]
     if update["status"] == "completed":
-        images = [one for one in data.get("outputs", ()) if one["media_type"].startswith("image/")]
+        images = [one for one in data.get("outputs", ()) if one["kind"] in _IMAGES]
         urls = [absolute(image["url"], base) for image in images]
         update |= {"progress": 100, "result": {"image_urls": urls}}
     if data.get("error"):
