@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import secrets
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ import uvicorn
 
 from atelier import __version__
 from atelier.api import create_api
+from atelier.api.webhooks import native_webhook, webhook_renderers
 from atelier.database import Database
 from atelier.errors import ConfigurationError
 from atelier.events.memory import MemoryBus
@@ -28,7 +30,7 @@ from atelier.media.fetch import Fetcher
 from atelier.outbound import GuardedSession
 from atelier.pool.pool import Pool, client_id
 from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
-from atelier.service import Assets, Generations, Overview, Services, Workflows
+from atelier.service import Assets, Generations, Notices, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planner
@@ -36,6 +38,9 @@ from atelier.service.positions import PositionTeller
 from atelier.service.relay import Relay
 from atelier.settings import Settings
 from atelier.storage.objects import ObjectStore, open_store
+from atelier.webhooks.deliver import Deliverer
+from atelier.webhooks.outbox import Outbox
+from atelier.webhooks.signing import checked_secret, new_secret
 from atelier.worker.context import Context
 from atelier.worker.dispatch import Dispatcher
 from atelier.worker.housekeeping import sweep_forever
@@ -88,6 +93,24 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         yield database
 
 
+def service_url(settings: Settings) -> str:
+    """Where callers reach the service, as far as a process without a request can know."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
+    own = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    return (settings.public_url or settings.server_url or own).rstrip("/")
+
+
+async def webhook_secret(settings: Settings, database: Database) -> str:
+    """The secret that signs webhooks: the configured one, or that of this installation.
+
+    Raises WebhookSecretUnusable.
+    """
+    if settings.webhook_secret is not None:
+        return checked_secret(settings.webhook_secret.get_secret_value())
+    made = new_secret(secrets.token_bytes)
+    return await database.run(lambda conn: Outbox().keep_secret(conn, made))
+
+
 def open_configured_store(settings: Settings) -> ObjectStore:
     credentials = {
         "access_key_id": settings.storage_access_key,
@@ -109,6 +132,8 @@ async def application(
     Raises ConfigurationError with a sentence for the person who started us.
     """
     check_data_dir(settings.data_dir)
+    if settings.webhook_secret is not None:
+        checked_secret(settings.webhook_secret.get_secret_value())
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
         store = open_configured_store(settings)
@@ -122,7 +147,16 @@ async def application(
         library = Library(folders)
         workflows = Workflows(database=database, library=library, pool=pool)
         await workflows.refresh_registered()
-        queue = JobQueue(database.dialect)
+        outbox = Outbox()
+        guard = GuardedSession(settings.fetch_allow)
+        base = service_url(settings)
+        notices = Notices(
+            outbox=outbox,
+            check=guard.check,
+            renderers=webhook_renderers(base),
+            default=native_webhook(base),
+        )
+        queue = JobQueue(database.dialect, on_end=notices.ended)
         catalog = Catalog(database.dialect)
         capabilities = Capabilities()
         rng = random.Random()
@@ -156,6 +190,7 @@ async def application(
             assets=assets,
             bus=bus,
             estimates=estimates,
+            notices=notices,
             waiting_because=overview.waiting_because,
             on_accepted=relay.expect,
         )
@@ -183,6 +218,16 @@ async def application(
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
             )
+            deliverer = Deliverer(
+                database=database,
+                outbox=outbox,
+                session=await stack.enter_async_context(guard),
+                secret=await webhook_secret(settings, database),
+                now_seconds=lambda: now_ms() // 1000,
+                rng=rng,
+            )
+            # It goes after the dispatcher, whose last jobs may be told yet.
+            await stack.enter_async_context(_background(deliverer.run(), "webhooks"))
             dispatcher = await stack.enter_async_context(
                 Dispatcher(
                     context,
@@ -228,10 +273,11 @@ async def _open_pool(
     with_engine = mode == "always" or (mode == "auto" and not any(answering))
     pool = Pool()
     for url in urls:
-        pool.add(url, client_id(owner, url))
+        pool.add(url, client_id(owner, url, base=settings.comfyui_client_id))
     if with_engine:
         engine = await stack.enter_async_context(EmbeddedEngine(settings.data_dir / "engine"))
-        pool.add(engine.url, client_id(owner, "embedded"), id="embedded", embedded=True)
+        own_id = client_id(owner, "embedded", base=settings.comfyui_client_id)
+        pool.add(engine.url, own_id, id="embedded", embedded=True)
     await stack.enter_async_context(pool)
     if any(answering) or with_engine:
         await pool.wait_until_any_up(FIRST_CONTACT_SECONDS)
@@ -296,6 +342,7 @@ async def serving(app: Application, listener: socket.socket) -> AsyncIterator[No
         app.services,
         version=__version__,
         public_url=app.settings.public_url,
+        environment=app.settings.app_env,
         shutting_down=shutting_down,
     )
     config = uvicorn.Config(

@@ -16,7 +16,6 @@ from PIL import Image
 from atelier.app import application, listen, serving
 from atelier.events import event
 from atelier.jobs.policy import Seat
-from atelier.jobs.queue import JobQueue
 from atelier.service import OutputView
 from atelier.settings import Settings
 from atelier.telemetry import configure_logging
@@ -80,7 +79,7 @@ class Backstage:
         return await self.call(self.app.database.run(work))
 
     async def claim(self, job_id):
-        queue = JobQueue(self.app.database.dialect)
+        queue = self.queue
         seat = Seat("test", capable=lambda requirement: True)
 
         def this_one(candidates, seat, now_ms):
@@ -107,7 +106,7 @@ class Backstage:
             "thumbhash": asset.thumbhash,
             "filename": "out.png",
         }
-        queue = JobQueue(self.app.database.dialect)
+        queue = self.queue
         assert await self.run(
             lambda conn: queue.finish(conn, job_id, claim.lease, [record], {"execute_ms": 5})
         )
@@ -117,9 +116,13 @@ class Backstage:
 
     async def fail(self, job_id, **error):
         claim = await self.claim(job_id)
-        queue = JobQueue(self.app.database.dialect)
+        queue = self.queue
         assert await self.run(lambda conn: queue.fail(conn, job_id, claim.lease, error))
         await self.publish(event.failed(job_id, claim.job.user, error=error, attempts=1))
+
+    @property
+    def queue(self):
+        return self.app.services.generations._queue
 
     @property
     def bus(self):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import atelier
-from atelier.api.native.models import JobModel, OutputModel
+from atelier.api.native.models import JobModel, OutputModel, SubmitJob, WebhookModel
 from atelier.api.problems import STATUSES, status_of
+from atelier.api.tasks import models as tasks
 from atelier.api.transform.models import TaskModel, TransformStatsModel
 from atelier.errors import AtelierError
 from atelier.events import EVENT_TYPES
@@ -68,6 +69,21 @@ def test_events_page_has_every_type():
         ("native.md", OutputModel),
         ("transform.md", TaskModel),
         ("transform.md", TransformStatsModel),
+        ("tasks.md", tasks.CreateTask),
+        ("tasks.md", tasks.AcceptedModel),
+        ("tasks.md", tasks.TaskModel),
+        ("tasks.md", tasks.ResultModel),
+        ("tasks.md", tasks.ResultFileModel),
+        ("tasks.md", tasks.WebhookModel),
+        ("tasks.md", tasks.QueueStatusModel),
+        ("tasks.md", tasks.InstanceQueueModel),
+        ("tasks.md", tasks.ServiceQueueModel),
+        ("tasks.md", tasks.InstanceSystemModel),
+        ("tasks.md", tasks.InterruptRequest),
+        ("tasks.md", tasks.InterruptedModel),
+        ("tasks.md", tasks.StatusModel),
+        ("native.md", SubmitJob),
+        ("native.md", WebhookModel),
     ],
 )
 def test_page_names_every_field(name, model):
@@ -76,7 +92,7 @@ def test_page_names_every_field(name, model):
 
 
 async def test_pages_name_every_address(client):
-    text = "".join(page(name) for name in ("native.md", "transform.md", "events.md"))
+    text = "".join(page(name) for name in ("native.md", "transform.md", "tasks.md", "events.md"))
     text = text.replace("{id}", "{}").replace("{name}", "{}").replace("{task_id}", "{}")
     text = text.replace("{user_id}", "{}")
     async with client.get("/openapi.json") as answer:

@@ -48,6 +48,7 @@ async def test_unknown_field_is_refused_with_those_that_there_are(client, assert
         "max_attempts",
         "output",
         "cache",
+        "webhook_url",
     ]
 
 

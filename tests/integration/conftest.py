@@ -40,13 +40,15 @@ from atelier.media.fetch import Fetcher
 from atelier.outbound import GuardedSession
 from atelier.pool import instance as instance_module
 from atelier.pool.pool import Pool, client_id
-from atelier.service import Assets, Generations, Overview, Submission, Workflows
+from atelier.service import Assets, Generations, Notices, Overview, Submission, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planner
 from atelier.storage.objects import open_store
 from atelier.telemetry import configure_logging
+from atelier.webhooks.outbox import Outbox
 from atelier.worker import dispatch
+from atelier.worker import inputs as inputs_module
 from atelier.worker import run as run_module
 from atelier.worker.context import Context
 from atelier.worker.dispatch import Dispatcher
@@ -68,6 +70,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "RECLAIM_SECONDS", 0.1)
     monkeypatch.setattr(run_module, "IN_FLIGHT_SECONDS", 0.05)
     monkeypatch.setattr(run_module, "backoff_ms", lambda attempt, rng: 20)
+    monkeypatch.setattr(inputs_module, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(instance_module, "PROBE_SECONDS", 0.3)
     monkeypatch.setattr(follow, "_SILENCE_SECONDS", 0.5)
     hasty = partial(ComfyClient, gone_after_seconds=0.3)
@@ -255,7 +258,14 @@ class Service:
         self._stack = stack
         self.database = database
         self.pool = pool
-        self.queue = JobQueue(database.dialect)
+        self.outbox = Outbox()
+        self.notices = Notices(
+            outbox=self.outbox,
+            check=GuardedSession(["127.0.0.1"]).check,
+            renderers={"tasks": lambda view: {"task_id": view.job.id}},
+            default=lambda view: {"id": view.job.id, "status": view.job.status},
+        )
+        self.queue = JobQueue(database.dialect, on_end=self.notices.ended)
         self.catalog = Catalog(database.dialect)
         self.storage_folder = folder / "storage"
         self.store = open_store(str(self.storage_folder))
@@ -286,6 +296,7 @@ class Service:
             assets=self.assets,
             bus=self.bus,
             estimates=self.estimates,
+            notices=self.notices,
             waiting_because=self.overview.waiting_because,
         )
         pool.on_change(self.bus.wake)

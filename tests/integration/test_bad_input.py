@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from atelier.errors import AtelierError
 from atelier.examples import example_picture
 from atelier.service import Submission
+from atelier.worker.inputs import FETCH_ATTEMPTS
 
 
 @pytest.fixture
@@ -25,6 +26,13 @@ async def pictures(make_picture):
             case "/good.jpg":
                 encoded = example_picture().partition(",")[2]
                 return web.Response(body=base64.b64decode(encoded), content_type="image/jpeg")
+            case "/moody.jpg" if asked[request.path] < 3:
+                return web.Response(status=503, headers={"Retry-After": "0"})
+            case "/moody.jpg":
+                encoded = example_picture().partition(",")[2]
+                return web.Response(body=base64.b64decode(encoded), content_type="image/jpeg")
+            case "/patience.png":
+                return web.Response(status=429, headers={"Retry-After": "3600"})
             case "/page.png":
                 return web.Response(text="<!doctype html><p>no picture", content_type="text/html")
             case "/large.png":
@@ -133,7 +141,25 @@ async def test_server_that_is_busy_is_asked_again(service, pictures):
         url = pictures.make_url("/busy.png")
         job = await service.failed(await service.submit("style_change", style_change(url)))
     assert (job.error["code"], job.attempts) == ("URL_UNAVAILABLE", 3)
-    assert pictures.asked["/busy.png"] == 3
+    assert pictures.asked["/busy.png"] == 3 * FETCH_ATTEMPTS
+
+
+async def test_server_that_recovers_costs_no_attempt_of_the_job(service, pictures):
+    async with service.worker(allow=["127.0.0.1"]):
+        url = pictures.make_url("/moody.jpg")
+        (job,) = await service.succeeded(
+            await service.submit("style_change", style_change(url), max_attempts=1)
+        )
+    assert (job.attempts, pictures.asked["/moody.jpg"]) == (1, 3)
+
+
+async def test_server_that_asks_for_a_long_wait_is_left_to_the_queue(service, pictures):
+    async with service.worker(allow=["127.0.0.1"]):
+        url = pictures.make_url("/patience.png")
+        await service.failed(
+            await service.submit("style_change", style_change(url), max_attempts=1)
+        )
+    assert pictures.asked["/patience.png"] == 1
 
 
 async def test_max_attempts_of_the_job_is_kept_to(service, pictures):

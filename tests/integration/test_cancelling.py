@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from atelier.service.generations import JobEnded, JobUnknown
+from atelier.service.stopping import JobEnded, JobUnknown
 from atelier.worker import dispatch
 
 

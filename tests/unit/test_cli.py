@@ -63,10 +63,10 @@ COMMANDS = list(commands(typer.main.get_command(app)))
 
 def test_commands_are_those_that_people_script_against():
     assert {path[0] for path in COMMANDS if path} == {
-        "up", "api", "worker", "engine", "doctor", "migrate", "run", "workflows",
+        "up", "api", "worker", "engine", "doctor", "migrate", "run", "workflows", "webhooks",
     }  # fmt: skip
     assert {path[1] for path in COMMANDS if len(path) == 2} == {
-        "list", "show", "add", "remove", "check",
+        "list", "show", "add", "remove", "check", "secret",
     }  # fmt: skip
 
 
@@ -298,3 +298,18 @@ def test_printed_line_names_a_photo_that_is_there():
     line = curl_line("http://127.0.0.1:8000")
     path = Path(line.partition("image=@")[2].split(" ")[0])
     assert path.read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_webhook_secret_is_made_once_and_shown(atelier, monkeypatch):
+    code, made, _ = atelier("webhooks", "secret")
+    assert code == 0
+    assert made.startswith("whsec_")
+    assert atelier("webhooks", "secret")[1] == made
+    given = "whsec_" + "A" * 32
+    monkeypatch.setenv("ATELIER_WEBHOOK_SECRET", given)
+    assert atelier("webhooks", "secret")[1].strip() == given
+    monkeypatch.setenv("ATELIER_WEBHOOK_SECRET", "hunter2")
+    code, _, said = atelier("webhooks", "secret")
+    assert code == 2
+    assert "hunter2" not in said
+    assert "ATELIER_WEBHOOK_SECRET" in said

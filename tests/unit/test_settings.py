@@ -129,6 +129,20 @@ def test_secrets_are_collected_for_the_log(monkeypatch):
     assert {"s3cret", "hunter2"} <= load_settings().secrets
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("COMFYUI_URL", "http://one:8188", "comfyui_urls", ("http://one:8188",)),
+        ("TASK_API_URL", "http://tasks.example", "server_url", "http://tasks.example"),
+        ("COMFYUI_CLIENT_ID", "studio-7", "comfyui_client_id", "studio-7"),
+        ("APP_ENV", "staging", "app_env", "staging"),
+    ],
+)
+def test_names_of_the_tasks_dialect_are_understood(monkeypatch, variable, value, field, expected):
+    monkeypatch.setenv(variable, value)
+    assert getattr(load_settings(), field) == expected
+
+
 def test_command_line_goes_before_the_environment(monkeypatch):
     monkeypatch.setenv("PORT", "9000")
     monkeypatch.setenv("COMFYUI_URLS", "http://a")
@@ -147,6 +161,7 @@ def test_command_line_goes_before_the_environment(monkeypatch):
         ("TASK_CLEANUP_HOURS", "-1"),
         ("LOG_LEVEL", "LOUD"),
         ("DEBUG", "perhaps"),
+        ("COMFYUI_CLIENT_ID", "two words"),
     ],
 )
 def test_value_that_can_not_be_understood_is_named(monkeypatch, name, value):

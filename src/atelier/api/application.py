@@ -16,6 +16,7 @@ from atelier.api.middleware import BodyLimit, RequestLog
 from atelier.api.native import native_router
 from atelier.api.openapi import document
 from atelier.api.streams import OpenStreams
+from atelier.api.tasks import tasks_router
 from atelier.api.transform import transform_router
 from atelier.service import Services
 
@@ -26,7 +27,8 @@ _DESCRIPTION = """
 The production front of ComfyUI: hand in work, get pictures back.
 
 **jobs**, **workflows**, **assets** and **events** are the native API; **transform** is the
-dialect of tasks for apps. Every error is a problem document (RFC 9457) with a stable `code`.
+dialect of tasks for apps, **tasks** that of any workflow as a task. Every error has a stable
+`code`, in a problem document (RFC 9457) or in its dialect's own shape.
 The examples work when you press *Execute*: they carry a real photo with them.
 """
 _TAGS: list[dict[str, Any]] = [
@@ -35,6 +37,7 @@ _TAGS: list[dict[str, Any]] = [
     {"name": "assets", "description": "Pictures that you bring and that jobs make."},
     {"name": "events", "description": "What happens, as it happens; also WebSocket /v1/events."},
     {"name": "transform", "description": "Style transform: tasks by user id and picture URL."},
+    {"name": "tasks", "description": "Workflows as tasks: create, poll, listen, be told."},
     {"name": "state", "description": "Health, instances and figures."},
 ]
 
@@ -46,12 +49,13 @@ def create_api(
     version: str = "0.1.0",
     public_url: str | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
+    environment: str = "production",
     shutting_down: asyncio.Event | None = None,
 ) -> FastAPI:
     """The ASGI application. Set ``shutting_down`` to end the open event streams.
 
     ``public_url`` is where callers reach the service, for absolute addresses; without it the
-    address of each request is used.
+    address of each request is used. ``environment`` is the name of this deployment.
     """
     app = FastAPI(
         title=title,
@@ -72,6 +76,11 @@ def create_api(
     app.include_router(health_router(services, version))
     app.include_router(native_router(services, streams))
     app.include_router(transform_router(services, streams, public_url=public_url))
+    app.include_router(
+        tasks_router(
+            services, streams, public_url=public_url, environment=environment, version=version
+        )
+    )
     _serve_openapi(app, services)
     return app
 

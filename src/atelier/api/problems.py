@@ -5,7 +5,7 @@ A problem has ``type``, ``title``, ``status``, ``detail``, ``instance`` of the R
 ``data`` (details of this code).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -22,6 +23,7 @@ from atelier.errors import AtelierError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+PASSING_STATUSES = (429, 503)  # answered with Retry-After
 
 # A code that isn't here has the status of the nearest class above its own that is.
 STATUSES: Mapping[str, int] = {
@@ -125,6 +127,10 @@ def problem_of(
         for one in error.data.get("problems", ())
         if isinstance(one, Mapping) and "input" in one
     )
+    name = error.data.get("field")
+    if not errors and isinstance(name, str):
+        about = error.message.removeprefix(f"{name} ").rstrip(".")
+        errors = (FieldError((names or {}).get(name, name), about),)
     if not errors and "problems" in error.data:
         data["problems"] = error.data["problems"]
     return Problem(
@@ -142,7 +148,7 @@ def problem_response(
     problem: Problem, instance: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     extra = dict(headers or {})
-    if problem.status in (429, 503):
+    if problem.status in PASSING_STATUSES:
         extra.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     # Some details come from a stranger's graph or a vendor's message: never a second failure.
     body = encode(problem.as_dict(instance))
@@ -186,6 +192,37 @@ def problem_of_validation(error: RequestValidationError, endpoint: Any) -> Probl
             detail = "The body is empty." if empty else "The body wasn't sent as JSON."
             return Problem("BODY_NOT_JSON", 422, detail, NOT_JSON_HINT)
     return invalid(*field_errors(errors, endpoint))
+
+
+def dialect_route(render: Callable[[Problem, str], Response]) -> type[APIRoute]:
+    """Routes whose errors are answered by ``render(problem, path)``: a dialect's own shape.
+
+    For ``APIRouter(route_class=...)``. What nobody foresaw stays a problem document.
+    """
+
+    class DialectRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def answer(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except Refused as error:
+                    problem = error.problem
+                except AtelierError as error:
+                    problem = problem_of(error)
+                except RequestValidationError as error:
+                    problem = problem_of_validation(error, self.endpoint)
+                except HTTPException as error:
+                    problem = problem_of_http(error)
+                response = render(problem, request.url.path)
+                if problem.status in PASSING_STATUSES:
+                    response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+                return response
+
+            return answer
+
+    return DialectRoute
 
 
 def _methods_here(request: Request) -> list[str]:

@@ -27,6 +27,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(workflows, name="workflows")
+webhooks = typer.Typer(
+    help="How receivers recognise what this installation tells them.\n\n"
+    "Example: `atelier webhooks secret`",
+    no_args_is_help=True,
+)
+app.add_typer(webhooks, name="webhooks")
 
 
 def print_version(value: bool) -> None:
@@ -157,6 +163,14 @@ def run(
             server_url=url,
         )
     )
+
+
+@webhooks.command("secret")
+def webhooks_secret(data_dir: DataDir = None) -> None:
+    """The secret with which receivers verify webhooks. Example: `atelier webhooks secret`"""
+    from atelier.cli.serve import show_webhook_secret
+
+    typer.echo(run_async(show_webhook_secret(data_dir=data_dir)))
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from atelier.app import (
     open_database,
     serving,
     stop_signals,
+    webhook_secret,
 )
 from atelier.errors import ConfigurationError
 from atelier.examples import example_photo
@@ -86,6 +87,16 @@ async def migrate_database(*, data_dir: Path | None) -> str:
         check_data_dir(settings.data_dir)
     async with open_database(settings) as database:
         return f"The database ({await database.version()}) is up to date."
+
+
+async def show_webhook_secret(*, data_dir: Path | None) -> str:
+    """The secret that signs webhooks, made now if there was none."""
+    settings = load_settings(data_dir=data_dir)
+    configure_logging("WARNING")
+    if settings.database_url is None:
+        check_data_dir(settings.data_dir)
+    async with open_database(settings) as database:
+        return await webhook_secret(settings, database)
 
 
 def describe_instances(app: Application) -> str:

@@ -180,6 +180,11 @@ class ComfyClient:
         return self._connection.connections
 
     @property
+    def messages(self) -> int:
+        """How many messages came over them."""
+        return self._connection.messages
+
+    @property
     def last_error(self) -> str | None:
         """What went wrong last, in words; kept after it has passed."""
         return self._transport.last_error

@@ -15,7 +15,8 @@ from atelier.comfy.protocol import (
     decode_text,
     encode_text,
 )
-from atelier.comfy.transport import Transport
+from atelier.comfy.transport import InstanceUnreachable, Transport
+from atelier.errors import InstanceError
 
 _HELLO: Final = encode_text(FeatureFlags({"supports_preview_metadata": True}))
 _LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -47,6 +48,7 @@ class Connection:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self.connected = asyncio.Event()
         self.connections = 0
+        self.messages = 0
 
     async def run(self) -> None:
         """Keep the socket until cancelled, pausing 0.1 to 5 s (jittered) between attempts."""
@@ -55,6 +57,10 @@ class Connection:
             try:
                 await self._listen()
                 self._transport.last_error = "ComfyUI closed the WebSocket."
+            except InstanceUnreachable:
+                pass  # the transport has noted it
+            except InstanceError as error:
+                self._transport.last_error = error.message
             except (aiohttp.ClientError, OSError) as error:
                 self._transport.failed(error)
             finally:
@@ -72,7 +78,16 @@ class Connection:
         if self._socket is not None:
             await self._socket.close()
 
+    async def _probe(self) -> None:
+        """Raise InstanceUnreachable or InstanceError unless a ComfyUI answers over HTTP.
+
+        What is down, or something else, says so more clearly there than in a failed handshake.
+        """
+        seconds = self._transport.connect_timeout_seconds
+        await self._transport.get_json("/system_stats", timeout_seconds=seconds)
+
     async def _listen(self) -> None:
+        await self._probe()
         # A frozen process still accepts connections, but never answers the handshake.
         async with asyncio.timeout(self._transport.connect_timeout_seconds):
             socket = await self._transport.session.ws_connect(
@@ -124,4 +139,5 @@ class Connection:
             self.connections += 1
             self.connected.set()
             self._on_connect()
+        self.messages += 1
         self._on_message(message)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import Dialect, now_ms
 from atelier.jobs.job import QUEUED, SUCCEEDED, TIMINGS, Job, NewJob, Progress, Recalled
+from atelier.jobs.outcomes import OnEnd
 from atelier.jobs.rows import job_of, select_jobs
 from atelier.jobs.tables import job_details, jobs, requirements
 
@@ -53,6 +54,7 @@ class Acceptance:
     """Jobs are inserted in the caller's transaction and accepted by its commit."""
 
     dialect: Dialect
+    on_end: OnEnd | None
 
     async def insert(self, conn: AsyncConnection, new: NewJob) -> tuple[Job, bool]:
         """Queue ``new``; return the job and whether it is new.
@@ -86,7 +88,10 @@ class Acceptance:
         }
         await conn.execute(_INSERT_DETAILS, {**_details(new), **made, "cache_key": cache_key})
         job = replace(_job(new, now), status=SUCCEEDED, progress=Progress(100), finished_at_ms=now)
-        return replace(job, **{**made, "previews": recalled.previews}), True
+        job = replace(job, **{**made, "previews": recalled.previews})
+        if self.on_end is not None and job.webhook_url is not None:
+            await self.on_end(conn, job)
+        return job, True
 
     async def _insert(
         self, conn: AsyncConnection, new: NewJob, *, ended: bool = False
@@ -202,6 +207,7 @@ def _details(new: NewJob) -> dict[str, Any]:
         "metadata": new.metadata,
         "conversion": new.conversion,
         "cache": new.cache,
+        "webhook_url": new.webhook_url,
     }
 
 
@@ -245,4 +251,5 @@ def _job(new: NewJob, now: int) -> Job:
         fingerprint=new.fingerprint,
         conversion=new.conversion,
         cache=new.cache,
+        webhook_url=new.webhook_url,
     )

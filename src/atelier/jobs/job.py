@@ -44,6 +44,7 @@ LENGTHS: Final[Mapping[str, int]] = {
     "fingerprint": 64,
     "batch": 64,
     "label": 64,
+    "webhook_url": 2048,
 }
 
 
@@ -74,7 +75,8 @@ class NewJob:
     ``fingerprint`` tells equal requests from others under one idempotency key. ``batch`` and
     ``label`` (what statistics count by) default to those entries of ``metadata``. ``conversion``
     is {format, quality, max_size} of the pictures that it makes; ``cache``: outputs of an earlier
-    job that ran the same may answer. Raises FieldUnusable.
+    job that ran the same may answer; ``webhook_url`` is where the end of the job is told.
+    Raises FieldUnusable.
     """
 
     id: str
@@ -99,6 +101,7 @@ class NewJob:
     label: str | None = None
     conversion: Mapping[str, Any] | None = None
     cache: bool = False
+    webhook_url: str | None = None
 
     def __post_init__(self) -> None:
         for name, key in (("batch", "batch"), ("label", "style")):
@@ -162,6 +165,7 @@ class Job:
     conversion: Mapping[str, Any] | None = None
     cache: bool = False
     cached_from: str | None = None
+    webhook_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

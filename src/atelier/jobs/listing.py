@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from atelier.database import now_ms
 from atelier.jobs.job import QUEUED, RUNNING, SUCCEEDED, TERMINAL, Job
 from atelier.jobs.rows import job_of, select_jobs
-from atelier.jobs.tables import QUEUED_ROWS, job_details, jobs
+from atelier.jobs.tables import QUEUED_ROWS, RUNNING_ROWS, job_details, jobs
 
 Jobs = list[Job]
 
@@ -25,6 +25,20 @@ _CHANGED = (
     )
     .order_by(_J.id)
 )
+
+
+_UNDER_WAY = select(_J.id, _J.user_id.label("user"), _J.prompt_id, _J.instance).where(RUNNING_ROWS)
+_WAITING = select(_J.id).where(QUEUED_ROWS).order_by(_J.precedence, _J.seq, _J.id)
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A running job, and where. ``prompt_id`` may not have come to ``instance`` yet."""
+
+    id: str
+    user: str
+    prompt_id: str | None
+    instance: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,15 @@ class Listing:
         live = _J.status.in_((QUEUED, RUNNING))
         rows = await conn.execute(select(_J.id).where(live, _J.user_id.in_(list(users))))
         return set(rows.scalars())
+
+    async def under_way(self, conn: AsyncConnection) -> tuple[UnderWay, ...]:
+        """All running jobs, oldest first."""
+        rows = await conn.execute(_UNDER_WAY.order_by(_J.id))
+        return tuple(UnderWay(row.id, row.user, row.prompt_id, row.instance) for row in rows)
+
+    async def waiting_ids(self, conn: AsyncConnection, limit: int) -> tuple[str, ...]:
+        """Ids of the first ``limit`` queued jobs in the order in which they would be claimed."""
+        return tuple((await conn.execute(_WAITING.limit(limit))).scalars())
 
     async def next_in_line(self, conn: AsyncConnection, limit: int) -> Jobs:
         """The first ``limit`` queued jobs in the order in which they would be claimed."""

@@ -1,16 +1,27 @@
 """How a job ends or returns to the queue. What a worker writes carries its lease."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import CursorResult, String, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from atelier.database import now_ms
-from atelier.jobs.job import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, TERMINAL, Status
-from atelier.jobs.tables import RUNNING_ROWS, job_details, jobs
+from atelier.database import Dialect, now_ms
+from atelier.jobs.job import (
+    CANCELLED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    TERMINAL,
+    Job,
+    Status,
+)
+from atelier.jobs.rows import job_of, select_jobs
+from atelier.jobs.tables import QUEUED_ROWS, RUNNING_ROWS, job_details, jobs
 
 Cancelled = Literal["cancelled", "requested", "already"]
+OnEnd = Callable[[AsyncConnection, Job], Awaitable[None]]
 
 _J = jobs.c
 _STATE = select(_J.status, _J.lease, _J.attempts, _J.max_attempts, _J.cancel_requested).where(
@@ -32,6 +43,12 @@ _END = _END_EARLY.values(
     percent=100, variant=func.coalesce(bindparam("ran", type_=String), _J.variant)
 )
 _UPDATE_DETAILS = update(job_details).where(job_details.c.job_id == bindparam("of_job"))
+_UPDATE_DETAILS_AND_ASK = _UPDATE_DETAILS.returning(job_details.c.webhook_url)
+_WHO_IS_TOLD = select(job_details.c.job_id).where(
+    job_details.c.job_id.in_(bindparam("ids", expanding=True)),
+    job_details.c.webhook_url.is_not(None),
+)
+_ENDED = select_jobs().where(_J.id.in_(bindparam("ids", expanding=True))).order_by(_J.id)
 _UNCLAIMED: dict[str, Any] = {
     "worker": None,
     "instance": None,
@@ -49,7 +66,12 @@ class Outcomes:
     """Each method returns False and changes nothing where the lease is stale.
 
     Each may be repeated with the same lease, as after a commit whose answer got lost.
+    ``on_end`` is awaited, inside the transaction, with every job that ends and has a
+    ``webhook_url``.
     """
+
+    dialect: Dialect
+    on_end: OnEnd | None
 
     async def finish(
         self,
@@ -116,8 +138,22 @@ class Outcomes:
         if result.rowcount == 0:
             state = (await conn.execute(_STATE, {"job_id": id})).first()
             return state is not None and state.lease == lease and state.status == outcome
-        await _update_details(conn, id, details)
+        if details and self.dialect != "mysql":  # which answers no update with a row
+            values = {"of_job": id, **details}
+            if (await conn.execute(_UPDATE_DETAILS_AND_ASK, values)).scalar() is None:
+                return True
+        else:
+            await _update_details(conn, id, details)
+        await self._tell_end(conn, [id])
         return True
+
+    async def _tell_end(self, conn: AsyncConnection, ids: Collection[str]) -> None:
+        if self.on_end is None:
+            return
+        told = list((await conn.execute(_WHO_IS_TOLD, {"ids": list(ids)})).scalars())
+        if told:
+            for row in (await conn.execute(_ENDED, {"ids": told})).all():
+                await self.on_end(conn, job_of(row))
 
     async def retry(
         self,
@@ -184,7 +220,37 @@ class Outcomes:
         if state.status == QUEUED:
             values |= {"status": CANCELLED, "finished_at_ms": now_ms()}
         await conn.execute(update(jobs).where(_J.id == id).values(values))
-        return "cancelled" if state.status == QUEUED else "requested"
+        if state.status != QUEUED:
+            return "requested"
+        await self._tell_end(conn, [id])
+        return "cancelled"
+
+    async def cancel_queued(
+        self,
+        conn: AsyncConnection,
+        *,
+        user: str | None = None,
+        dialect: str | None = None,
+        limit: int = 200,
+    ) -> list[tuple[str, str]]:
+        """Cancel up to ``limit`` queued jobs, those of ``user`` and ``dialect`` where given.
+
+        Returns their ids and users. One that a worker takes at this moment is left to it.
+        """
+        query = select(_J.id, _J.user_id).where(QUEUED_ROWS).order_by(_J.id).limit(limit)
+        if user is not None:
+            query = query.where(_J.user_id == user)
+        if dialect is not None:
+            of_dialect = select(job_details.c.job_id).where(job_details.c.dialect == dialect)
+            query = query.where(_J.id.in_(of_dialect))
+        rows = (await conn.execute(query.with_for_update(skip_locked=True))).all()
+        if rows:
+            ended = {"status": CANCELLED, "finished_at_ms": now_ms()}
+            asked = {"cancel_requested": True, "updated_at_ms": now_ms()}
+            ids = [row.id for row in rows]
+            await conn.execute(update(jobs).where(_J.id.in_(ids)).values(ended | asked))
+            await self._tell_end(conn, ids)
+        return [(row.id, row.user_id) for row in rows]
 
     async def requeue(self, conn: AsyncConnection, id: str) -> bool:
         """Queue a failed or cancelled job once more, behind what waits, with all its attempts.

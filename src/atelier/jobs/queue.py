@@ -1,10 +1,11 @@
 """The SQL queue. Its methods run inside the caller's transaction; none commits."""
 
+from atelier.database import Dialect
 from atelier.jobs.acceptance import Acceptance
 from atelier.jobs.claims import LEASE_MS, Choose, Claims, Renewed
 from atelier.jobs.job import Claim
 from atelier.jobs.listing import Listing, Page
-from atelier.jobs.outcomes import Cancelled, Outcomes
+from atelier.jobs.outcomes import Cancelled, OnEnd, Outcomes
 from atelier.jobs.statistics import JobStats, Statistics, Times
 
 __all__ = [
@@ -24,5 +25,10 @@ class JobQueue(Acceptance, Claims, Outcomes, Listing, Statistics):
     """One table, both record and queue: inserting is enqueuing, claiming is an update.
 
     The first argument of every method is a connection, from ``database.transaction()`` or
-    ``database.run`` for what writes, ``database.read()`` for what doesn't.
+    ``database.run`` for what writes, ``database.read()`` for what doesn't. ``on_end`` as in
+    ``Outcomes``.
     """
+
+    def __init__(self, dialect: Dialect, *, on_end: OnEnd | None = None) -> None:
+        super().__init__(dialect)
+        self.on_end = on_end

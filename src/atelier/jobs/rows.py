@@ -54,6 +54,7 @@ COLUMNS = (
     _DETAIL.cached_from,
     _JOB.batch,
     _JOB.label,
+    _DETAIL.webhook_url,
 )
 _TRANSLATED = ("precedence", "percent", "step", "steps", "node")
 _WITH_DEFAULT = ("outputs", "previews", "timings", "cache")

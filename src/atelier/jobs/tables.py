@@ -129,6 +129,7 @@ job_details = Table(
     # Of what was run: equal keys, equal outputs. And whose outputs these are, if another's.
     Column("cache_key", String(64)),
     Column("cached_from", Id),
+    Column("webhook_url", String(2048)),
     Index(
         None,
         "cache_key",

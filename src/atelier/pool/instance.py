@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 4.0  # a dead process shows on the WebSocket at once; this finds a frozen one
 PROBE_TIMEOUT_SECONDS = 8.0  # together under the 15 s in which a frozen instance must be noticed
+STATISTICS_SECONDS = 600.0  # a line in the log so often, and one at the end
 REFRESH_SECONDS = 300.0  # new models or nodes appear without a restart
 
 
@@ -52,10 +53,12 @@ class Instance:
         self.latency_ms: float | None = None
         self.last_error: str | None = None
         self.running: dict[str, str] = {}  # job id -> prompt id, while they are at the instance
+        self.served = 0  # runs that came to an end there, well or not
         self._answering = False
         self._told_up = False
         self._refreshed_at = 0.0
         self._connections_seen = 0
+        self._statistics_at = time.monotonic()
         self._on_change = on_change
         self._probing: asyncio.Task[None] | None = None
         self._look_again = asyncio.Event()
@@ -84,6 +87,7 @@ class Instance:
             self._probing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._probing
+            self._log_statistics()
         await self.client.__aexit__(kind, error, traceback)
 
     async def refresh(self) -> ObjectInfo:
@@ -112,6 +116,8 @@ class Instance:
                     reason=None if self.up else self.last_error,
                 )
                 self._on_change()
+            if time.monotonic() - self._statistics_at > STATISTICS_SECONDS:
+                self._log_statistics()
             # Many API and worker processes probe the same instance: don't do it in step.
             pause = (PROBE_SECONDS if self.up else 1.0) * random.uniform(0.8, 1.2)
             self._look_again.clear()
@@ -119,6 +125,17 @@ class Instance:
                 await asyncio.wait_for(
                     self._wait_for_news(was_connected=self.client.connected), pause
                 )
+
+    def _log_statistics(self) -> None:
+        self._statistics_at = time.monotonic()
+        log.info(
+            "connection statistics",
+            instance=self.id,
+            connections=self.client.connections,
+            messages=self.client.messages,
+            jobs_served=self.served,
+            latency_ms=None if self.latency_ms is None else round(self.latency_ms, 1),
+        )
 
     async def _wait_for_news(self, *, was_connected: bool) -> None:
         if not was_connected:

@@ -84,9 +84,9 @@ class Pool:
             listener()
 
 
-def client_id(owner: str, url: str) -> str:
+def client_id(owner: str, url: str, *, base: str = "atelier") -> str:
     """A WebSocket client id that is the same after a restart of the same owner.
 
     ComfyUI sends what happens to a prompt to the client id that submitted it.
     """
-    return f"atelier-{owner}-{zlib.crc32(url.encode()):08x}"
+    return f"{base}-{owner}-{zlib.crc32(url.encode()):08x}"

@@ -2,17 +2,23 @@
 
 from atelier.service.assets import AssetContent, Assets
 from atelier.service.generations import Generations, Submission
+from atelier.service.notices import Notices
 from atelier.service.overview import Overview
 from atelier.service.services import Services
 from atelier.service.views import (
     AssetView,
     Health,
     InstanceCheck,
+    InstanceQueueView,
     InstanceView,
     JobPage,
     JobView,
     OutputView,
+    QueuedPrompt,
+    QueuesView,
     Stats,
+    SystemView,
+    WebhookView,
     WorkflowView,
 )
 from atelier.service.workflows import Workflows
@@ -24,14 +30,20 @@ __all__ = [
     "Generations",
     "Health",
     "InstanceCheck",
+    "InstanceQueueView",
     "InstanceView",
     "JobPage",
     "JobView",
+    "Notices",
     "OutputView",
     "Overview",
+    "QueuedPrompt",
+    "QueuesView",
     "Services",
     "Stats",
     "Submission",
+    "SystemView",
+    "WebhookView",
     "WorkflowView",
     "Workflows",
 ]

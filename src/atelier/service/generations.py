@@ -12,7 +12,7 @@ import structlog
 import uuid_utils
 
 from atelier.database import Database
-from atelier.errors import AtelierError, Conflict, NotFound
+from atelier.errors import AtelierError, Conflict
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
 from atelier.jobs.job import TERMINAL, Job, NewJob
@@ -21,23 +21,16 @@ from atelier.media.catalog import Catalog
 from atelier.media.conversion import Conversion
 from atelier.service.assets import Assets
 from atelier.service.estimates import Estimates
+from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
-from atelier.service.views import JobPage, JobView, OutputView
+from atelier.service.stopping import JobUnknown, Stopping
+from atelier.service.views import JobPage, JobView, OutputView, WebhookView
 from atelier.service.workflows import Workflows
 
 log = structlog.get_logger(__name__)
 
 FIRST_LOOK_SECONDS = 0.05
-
-
-class JobUnknown(NotFound):
-    code = "JOB_UNKNOWN"
-    default_hint = "Ids come from the answer to the submission; ended jobs are swept after a time."
-
-
-class JobEnded(Conflict):
-    code = "JOB_ALREADY_ENDED"
 
 
 class JobNotEnded(Conflict):
@@ -64,10 +57,11 @@ class Submission:
     idempotency_key: str | None = None
     conversion: Conversion | None = None  # how its pictures are to be kept
     cache: bool = False  # what an earlier job of this user made of the same may answer
+    webhook_url: str | None = None  # told when the job has ended
 
     def fingerprint(self) -> str:
         """Equal for submissions that ask for the same."""
-        asked = [
+        asked: list[Any] = [
             self.workflow,
             dict(self.inputs),
             self.user,
@@ -77,10 +71,12 @@ class Submission:
         ]
         if self.conversion is not None:
             asked.append(self.conversion.as_dict())
+        if self.webhook_url is not None:  # those of before are known without it
+            asked.append(self.webhook_url)
         return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
-class Generations:
+class Generations(Stopping):
     def __init__(
         self,
         *,
@@ -92,6 +88,7 @@ class Generations:
         assets: Assets,
         bus: Bus,
         estimates: Estimates,
+        notices: Notices,
         waiting_because: Callable[[Job], str | None],
         on_accepted: Callable[[str], None] = lambda job: None,
         default_attempts: int = 3,
@@ -104,6 +101,7 @@ class Generations:
         self._assets = assets
         self._bus = bus
         self._estimates = estimates
+        self._notices = notices
         self._waiting_because = waiting_because
         self._on_accepted = on_accepted
         self._default_attempts = default_attempts
@@ -119,23 +117,26 @@ class Generations:
         workflow = planned.found if planned.graph is None else None
         ids: dict[str, str] = {}
 
-        async def work(conn: Any) -> tuple[Job, bool, int | None]:
+        async def work(conn: Any) -> tuple[Job, bool, int | None, WebhookView | None]:
             if new.cache:
                 answered = await answer(
                     conn, self._queue, self._catalog, new, planned.plan, hashes=hashes, ids=ids
                 )
                 if answered is not None:
-                    return *answered, None
+                    job, created = answered
+                    return job, created, None, (await self._notices.views(conn, [job])).get(job.id)
             if new.requirement not in self._kept:
                 body = self._body(new.requirement)
                 await self._queue.put_requirement(conn, new.requirement, body)
             if workflow is not None:
                 await self._workflows.keep(conn, workflow)
             job, created = await self._queue.insert(conn, new)
-            return job, created, await self._queue.position(conn, job.id)
+            webhooks = await self._notices.views(conn, [job])
+            position = await self._queue.position(conn, job.id)
+            return job, created, position, webhooks.get(job.id)
 
-        job, created, position = await self._database.run(work, durable=False)
-        view = self._view(job, position)
+        job, created, position, webhook = await self._database.run(work, durable=False)
+        view = self._view(job, position, webhook)
         if created:
             self._announce(view)
         # A worker may already be at it; the answer waits until a power loss can't undo the job.
@@ -168,7 +169,8 @@ class Generations:
             if job is None or (user is not None and job.user != user):
                 raise JobUnknown(f"There is no job {id!r}.")
             position = await self._queue.position(conn, id) if job.status == "queued" else None
-        return self._view(job, position)
+            webhooks = await self._notices.views(conn, [job])
+        return self._view(job, position, webhooks.get(id))
 
     async def list(
         self,
@@ -195,20 +197,9 @@ class Generations:
             )
             queued = [job.id for job in page.jobs if job.status == "queued"]
             positions = await self._queue.positions(conn, queued) if queued else {}
-        return JobPage(
-            tuple(self._view(job, positions.get(job.id)) for job in page.jobs), page.next_cursor
-        )
-
-    async def cancel(self, id: str, *, user: str | None = None) -> JobView:
-        """Queued jobs end at once; running ones as soon as ComfyUI has stopped."""
-        await self.get(id, user=user)
-        outcome = await self._database.run(lambda conn: self._queue.cancel(conn, id))
-        view = await self.get(id)
-        if outcome == "cancelled":
-            self._bus.publish(events.cancelled(id, view.job.user))
-        elif outcome == "already" and view.job.status != "cancelled":
-            raise JobEnded(f"The job has already ended: it {view.job.status}.", job=id)
-        return view
+            webhooks = await self._notices.views(conn, page.jobs)
+        views = (self._view(job, positions.get(job.id), webhooks.get(job.id)) for job in page.jobs)
+        return JobPage(tuple(views), page.next_cursor)
 
     async def retry(self, id: str, *, user: str | None = None) -> JobView:
         """Queue a failed or cancelled job again, with its attempts counted anew."""
@@ -293,6 +284,9 @@ class Generations:
         """The job, how it was understood, and the SHA-256 of assets that it brought along."""
         if isinstance(submission.workflow, str):
             await self._workflows.find(submission.workflow)
+        webhook_url = submission.webhook_url
+        if webhook_url is not None:
+            webhook_url = self._notices.checked(webhook_url)
         planned = self._planner.plan(submission.workflow, submission.inputs)
         inputs = dict(planned.inputs)
         hashes: dict[str, str] = {}
@@ -325,6 +319,7 @@ class Generations:
             conversion=submission.conversion.as_dict() if submission.conversion else None,
             # Who leaves the seed to chance wants another picture.
             cache=submission.cache and not planned.draws_seed,
+            webhook_url=webhook_url,
         )
         return new, planned, hashes
 
@@ -338,7 +333,7 @@ class Generations:
             self._kept.clear()
         self._kept.add(requirement)
 
-    def _view(self, job: Job, position: int | None) -> JobView:
+    def _view(self, job: Job, position: int | None, webhook: WebhookView | None) -> JobView:
         queued = job.status == "queued"
         return JobView(
             job=job,
@@ -347,6 +342,7 @@ class Generations:
             queue_position=position if queued else None,
             eta_seconds=self._estimates.eta_seconds(job, position),
             message=self._waiting_because(job) if queued else None,
+            webhook=webhook,
         )
 
 

@@ -11,12 +11,23 @@ from atelier.pool.instance import Instance
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities
 from atelier.service.planning import lasting_problems
-from atelier.service.views import Health, InstanceCheck, InstanceView, Stats, WorkflowView
+from atelier.service.queues import instance_queues, instance_systems
+from atelier.service.views import (
+    Health,
+    InstanceCheck,
+    InstanceView,
+    QueuesView,
+    Stats,
+    SystemView,
+    WorkflowView,
+)
 from atelier.storage.store import Store
 from atelier.workflows.inputs import defaults
 from atelier.workflows.library import Library, Origin, Workflow, input_schema, requirements
 
 MODEL_FOLDERS = ("checkpoints", "diffusion_models")
+ASK_SECONDS = 3.0  # an instance that doesn't answer by then is told as silent
+WAITING_SHOWN = 100
 STORAGE_CHECK_SECONDS = 30.0  # writing a file at every look at /health would be a load of its own
 
 
@@ -175,6 +186,26 @@ class Overview:
             return error.message
         return "ok"
 
+    async def queues(self, *, timeout_seconds: float = ASK_SECONDS) -> QueuesView:
+        """Our own queue and, asked now, that of each instance with what others submitted there."""
+        async with self._database.read() as conn:
+            under_way = await self._queue.under_way(conn)
+            waiting = await self._queue.waiting_ids(conn, WAITING_SHOWN)
+            counts = await self._queue.counts(conn)
+        jobs = {one.prompt_id: one.id for one in under_way if one.prompt_id is not None}
+        return QueuesView(
+            instances=await instance_queues(
+                self._pool.instances, jobs, timeout_seconds=timeout_seconds
+            ),
+            running=tuple(one.id for one in under_way),
+            waiting=waiting,
+            queued=counts.get("queued", 0),
+        )
+
+    async def systems(self, *, timeout_seconds: float = ASK_SECONDS) -> tuple[SystemView, ...]:
+        """RAM, VRAM, version and devices of each instance, asked now."""
+        return await instance_systems(self._pool.instances, timeout_seconds=timeout_seconds)
+
     async def _storage(self) -> str:
         if time.monotonic() - self._storage_checked_at > STORAGE_CHECK_SECONDS:
             try:
@@ -232,4 +263,6 @@ def _instance_view(instance: Instance) -> InstanceView:
         last_error=instance.last_error,
         latency_ms=round(instance.latency_ms, 1) if instance.latency_ms is not None else None,
         connections=instance.client.connections,
+        messages=instance.client.messages,
+        jobs_served=instance.served,
     )

@@ -108,6 +108,14 @@ class Planner:
             plan=_plan(found, chosen.variant, completed, instance) if chosen and instance else None,
         )
 
+    def instance_id(self, name: str) -> str | None:
+        """The id of the instance that is called or found at ``name``; None: not of this pool."""
+        address = name.rstrip("/")
+        return next(
+            (one.id for one in self._pool.instances if address in (one.id, one.url.rstrip("/"))),
+            None,
+        )
+
     def _choose(
         self, alternatives: Sequence[Alternative]
     ) -> tuple[Alternative, Instance] | tuple[None, None]:

@@ -67,6 +67,18 @@ class OutputView:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookView:
+    """How far the telling of a job's end is: waiting until it ends, then pending, then one of
+    delivered and dead (given up). ``last_error`` is a sentence.
+    """
+
+    url: str
+    status: Literal["waiting", "pending", "delivered", "dead"]
+    attempts: int = 0
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A job with what is known about it only now: place in the queue, addresses of outputs."""
 
@@ -76,6 +88,7 @@ class JobView:
     queue_position: int | None = None  # 1 is next; None unless queued
     eta_seconds: float | None = None  # until it is finished; None when nothing is known yet
     message: str | None = None  # why it waits, for a person
+    webhook: WebhookView | None = None  # None where the submission named none
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,54 @@ class InstanceView:
     last_error: str | None = None
     latency_ms: float | None = None  # of the last HTTP probe
     connections: int = 0  # WebSocket connections made since the start
+    messages: int = 0  # that came over them
+    jobs_served: int = 0  # by the instance, for this process
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedPrompt:
+    """A prompt in an instance's own queue; ``job`` is None where somebody else submitted it."""
+
+    prompt_id: str
+    job: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceQueueView:
+    """An instance's own queue, asked now; ``error`` says why it could not tell."""
+
+    id: str
+    url: str
+    state: InstanceState
+    running: tuple[QueuedPrompt, ...] = ()
+    pending: tuple[QueuedPrompt, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuesView:
+    """Our own queue and those of the instances.
+
+    ``running``: ids of our jobs at instances; ``waiting``: of the first that are queued, next
+    one first; ``queued``: how many there are.
+    """
+
+    instances: tuple[InstanceQueueView, ...]
+    running: tuple[str, ...]
+    waiting: tuple[str, ...]
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class SystemView:
+    """What an instance says of its machine, asked now: ComfyUI's own figures, sizes in bytes."""
+
+    id: str
+    url: str
+    state: InstanceState
+    system: Mapping[str, Any] = field(default_factory=dict)
+    devices: tuple[Mapping[str, Any], ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,14 @@ class Settings(BaseSettings):
     )
     comfyui_urls: UrlList = Field(
         (),
-        validation_alias=AliasChoices("COMFYUI_URLS", "COMFYUI_BASE_URL"),
+        validation_alias=AliasChoices("COMFYUI_URLS", "COMFYUI_BASE_URL", "COMFYUI_URL"),
         description="ComfyUI instances, comma-separated.",
+    )
+    comfyui_client_id: str = Field(
+        "atelier",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        validation_alias="COMFYUI_CLIENT_ID",
+        description="What our WebSocket client ids at ComfyUI begin with.",
     )
     embedded_engine: Literal["auto", "always", "never"] = Field(
         "auto",
@@ -103,7 +109,13 @@ class Settings(BaseSettings):
         (),
         validation_alias="ATELIER_FETCH_ALLOW",
         description="Hosts, host:port, addresses or networks (CIDR) inside your network that "
-        "picture URLs may point at, comma-separated.",
+        "picture and webhook URLs may point at, comma-separated.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        validation_alias="ATELIER_WEBHOOK_SECRET",
+        description="whsec_ and 24 to 64 random bytes in base64, which sign webhooks; "
+        "default: made once and kept in the database (`atelier webhooks secret` shows it).",
     )
     download_cache_mb: int = Field(
         0,
@@ -157,6 +169,12 @@ class Settings(BaseSettings):
         validation_alias="ATELIER_GRACE_SECONDS",
         description="How long a worker that is told to stop lets its running jobs finish.",
     )
+    app_env: str = Field(
+        "production",
+        max_length=64,
+        validation_alias="APP_ENV",
+        description="Name of this deployment, shown by /api/status.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias="LOG_LEVEL", description="Least severe level that is logged."
     )
@@ -172,9 +190,9 @@ class Settings(BaseSettings):
     debug: bool = Field(False, validation_alias="DEBUG", description="Sets the log level to DEBUG.")
     server_url: str | None = Field(
         None,
-        validation_alias="ATELIER_URL",
-        description="The running service that `atelier run` and `atelier workflows` use; "
-        "default: this machine's PORT.",
+        validation_alias=AliasChoices("ATELIER_URL", "TASK_API_URL"),
+        description="The running service, for `atelier run` and for the addresses in webhooks "
+        "where ATELIER_PUBLIC_URL is not set; default: this machine's PORT.",
     )
 
     @field_validator("comfyui_urls", "fetch_allow", mode="before")

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import stamina
+
 from atelier.errors import AtelierError, MediaRejected, MediaUnavailable
 from atelier.media.image import normalise
 from atelier.pool.instance import Instance
@@ -15,7 +17,9 @@ from atelier.worker.context import Context
 
 T = TypeVar("T")
 
-AT_ONCE = 10  # downloads of one job
+AT_ONCE = 10  # pictures of one job; of all jobs together the fetcher loads ten at once
+FETCH_ATTEMPTS = 3  # within one attempt of the job, which has its seat meanwhile
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
 
 
 class AssetGone(MediaRejected):
@@ -84,7 +88,7 @@ async def _for_each(names: Mapping[str, Any], work: Callable[[str], Awaitable[T]
 
 async def _read(context: Context, ref: Mapping[str, str]) -> Picture:
     if "url" in ref:
-        data = (await context.fetcher.fetch(ref["url"])).data
+        data = await _fetch(context, ref["url"])
         return Picture(data, hashlib.sha256(data).hexdigest())
     async with context.database.read() as conn:
         asset = await context.catalog.get(conn, ref["asset"])
@@ -96,6 +100,31 @@ async def _read(context: Context, ref: Mapping[str, str]) -> Picture:
         raise AssetGone(
             f"The file of picture {asset.id} is no longer stored.", asset=asset.id
         ) from None
+
+
+async def _fetch(context: Context, url: str) -> bytes:
+    """The picture, tried again where that may help: no answer, no connection, 5xx, 429."""
+    async for attempt in stamina.retry_context(
+        on=_pause,
+        attempts=FETCH_ATTEMPTS,
+        wait_initial=FIRST_PAUSE_SECONDS,
+        wait_max=LONGEST_PAUSE_SECONDS,
+        wait_jitter=FIRST_PAUSE_SECONDS,
+    ):
+        with attempt:
+            return (await context.fetcher.fetch(url)).data
+    raise AssertionError("retry_context returns or raises")
+
+
+def _pause(error: Exception) -> bool | float:
+    """Whether to try again; seconds, where the other server asks for some that we have."""
+    if not isinstance(error, MediaUnavailable):
+        return False
+    asked = error.data.get("retry_after_seconds")
+    if asked is None:
+        return True
+    # More than that is the queue's business: the job waits there without a seat.
+    return float(asked) if asked <= LONGEST_PAUSE_SECONDS else False
 
 
 def _first(group: BaseExceptionGroup[AtelierError]) -> AtelierError:

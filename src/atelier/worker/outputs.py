@@ -229,12 +229,16 @@ async def _keep(
 
 
 async def _put(context: Context, key: str, data: bytes, media_type: str) -> None:
-    with contextlib.suppress(StorageError):
+    try:
         await context.store.put(key, data, media_type)
+    except StorageError as error:
+        if not _passes(error):
+            raise
+    else:
         return
     # The picture is there and cost minutes of a GPU: wait for the store rather than run again.
     async for attempt in stamina.retry_context(
-        on=StorageError, attempts=None, timeout=STORE_SECONDS, wait_initial=0.2, wait_max=5.0
+        on=_passes, attempts=None, timeout=STORE_SECONDS, wait_initial=0.2, wait_max=5.0
     ):
         with attempt:
             await context.store.put(key, data, media_type)
@@ -246,3 +250,7 @@ async def discard(context: Context, assets: Sequence[Asset]) -> None:
         for key in filter(None, (asset.key, asset.thumbnail_key)):
             with contextlib.suppress(AtelierError):
                 await context.store.delete(key)
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, StorageError) and error.retryable

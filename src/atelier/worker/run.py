@@ -254,7 +254,8 @@ class JobRun:
                 raise
         finally:
             self._stopwatch.end()
-            self._instance.running.pop(job.id, None)
+            if self._instance.running.pop(job.id, None) is not None:
+                self._instance.served += 1
             self._leave_seat()
         return await self._watch(None, meter)
 

@@ -5,6 +5,7 @@ from sqlalchemy import inspect, text
 
 import atelier.jobs.tables
 import atelier.media.tables
+import atelier.webhooks.tables
 import atelier.workflows.tables  # noqa: F401
 from atelier.database import Database, SchemaTooNew, SchemaTooOld, metadata
 
@@ -67,7 +68,7 @@ async def test_migrations_and_declared_tables_agree(database, empty):
         await connection.run_sync(metadata.create_all)
         declared = await connection.run_sync(describe)
     assert migrated == declared
-    assert set(migrated) >= {"jobs", "job_details", "requirements", "assets"}
+    assert set(migrated) >= {"jobs", "job_details", "requirements", "assets", "webhooks"}
 
 
 async def test_several_processes_may_migrate_at_once(new_database_url):

@@ -5,6 +5,8 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from atelier.comfy.client import (
     ComfyClient,
@@ -446,3 +448,26 @@ async def test_slow_reader_is_spared_outdated_previews_but_nothing_else(comfyui,
     assert any(isinstance(event, Executing) for event in events)
     assert isinstance(events[-1], Lost)
     assert events[-2] == Progress(prompt_id, "3", 999, 1000)
+
+
+async def test_instance_is_looked_at_over_http_before_it_is_connected_to(comfyui, client):
+    assert comfyui.calls["GET /system_stats"] == comfyui.calls["GET /ws"] == 1
+    await comfyui.drop_sockets()
+    await reconnected(client)
+    assert comfyui.calls["GET /system_stats"] == comfyui.calls["GET /ws"] == 2
+    assert client.messages >= 2  # each connection is greeted
+
+
+async def test_what_is_no_comfyui_is_said_to_be_none_and_not_connected_to():
+    async def page(request):
+        return web.Response(text="<html>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", page)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        async with ComfyClient(url, "c") as client:
+            with pytest.raises(InstanceUnreachable) as caught:
+                await client.wait_connected(0.3)
+    assert client.connections == 0
+    assert "JSON" in caught.value.message

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog
 
 from atelier.errors import InstanceError
 from atelier.pool import instance as instance_module
@@ -31,6 +32,10 @@ def test_client_id_is_the_same_after_a_restart_and_no_others():
     assert client_id("worker-1", url) != client_id("worker-1", url + "9")
 
 
+def test_client_id_begins_as_it_was_configured():
+    assert client_id("worker-1", "http://a", base="studio").startswith("studio-worker-1-")
+
+
 class Info:
     revision = "1"
 
@@ -41,6 +46,7 @@ class Client:
     def __init__(self, url, client_id):
         self.connected_event = asyncio.Event()
         self.connections = 0
+        self.messages = 0
         self.last_error = None
         self.answers = True
 
@@ -132,3 +138,34 @@ async def test_pool_waits_for_the_first_that_is_up(changes):
         assert await waiting
         assert [one.id for one in pool.up()] == ["b"]
         assert not pool.all_up()
+
+
+async def test_connection_statistics_are_logged_now_and_then_and_at_the_end(changes, monkeypatch):
+    monkeypatch.setattr(instance_module, "STATISTICS_SECONDS", 0.0)
+    monkeypatch.setattr(instance_module, "log", structlog.wrap_logger(None, processors=[keep]))
+    logged.clear()
+    async with Instance("http://a", "c") as instance:
+        instance.client.connect()
+        instance.client.messages = 7
+        instance.served = 2
+        await soon(lambda: statistics() and statistics()[-1]["connections"] == 1)
+    assert statistics()[-1] == {
+        "event": "connection statistics",
+        "instance": "a",
+        "connections": 1,
+        "messages": 7,
+        "jobs_served": 2,
+        "latency_ms": statistics()[-1]["latency_ms"],
+    }
+
+
+logged = []
+
+
+def keep(logger, method, entry):
+    logged.append(dict(entry))
+    raise structlog.DropEvent
+
+
+def statistics():
+    return [entry for entry in logged if entry["event"] == "connection statistics"]

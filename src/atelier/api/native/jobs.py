@@ -51,6 +51,7 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
             idempotency_key=checked_key(idempotency_key),
             conversion=body.output.conversion() if body.output else None,
             cache=body.cache,
+            webhook_url=body.webhook_url,
         )
         return await submit(services, request, submission, "inputs.")
 

@@ -66,6 +66,14 @@ class SubmitJob(BaseModel):
         bool,
         Field(description="An earlier job of the same user that ran the same may answer at once."),
     ] = False
+    webhook_url: Annotated[
+        str | None,
+        Field(
+            max_length=2048,
+            description="http or https address that is told, signed, when the job has ended.",
+        ),
+        AfterValidator(checked_plain),
+    ] = None
 
 
 class ProgressModel(BaseModel):
@@ -108,6 +116,15 @@ class JobErrorModel(BaseModel):
     retryable: bool = False
 
 
+class WebhookModel(BaseModel):
+    url: str
+    status: Literal["waiting", "pending", "delivered", "dead"] = Field(
+        description="waiting until the job ends; dead: given up."
+    )
+    attempts: int
+    last_error: str | None
+
+
 class JobModel(BaseModel):
     """A job."""
 
@@ -141,6 +158,7 @@ class JobModel(BaseModel):
     updated_at: str
     timings: dict[str, Any]
     metadata: dict[str, Any]
+    webhook: WebhookModel | None = Field(description="null where no `webhook_url` was given.")
 
 
 class JobPageModel(BaseModel):
@@ -245,6 +263,8 @@ class InstanceModel(BaseModel):
     last_error: str | None
     latency_ms: float | None
     connections: int
+    messages: int
+    jobs_served: int
 
 
 class InstanceListModel(BaseModel):

@@ -56,6 +56,7 @@ def job_json(view: JobView) -> dict[str, Any]:
         "updated_at": iso_time(job.updated_at_ms),
         "timings": job.timings,
         "metadata": job.metadata,
+        "webhook": None if view.webhook is None else asdict(view.webhook),
     }
 
 
@@ -139,6 +140,8 @@ def instance_json(instance: InstanceView) -> dict[str, Any]:
         "last_error": instance.last_error,
         "latency_ms": instance.latency_ms,
         "connections": instance.connections,
+        "messages": instance.messages,
+        "jobs_served": instance.jobs_served,
     }
 
 

@@ -1,21 +1,18 @@
 """Live progress of a task or of a user's tasks, over server-sent events and WebSocket."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, WebSocket
 from fastapi.responses import Response
-from starlette.websockets import WebSocketDisconnect
 
+from atelier.api.addresses import base_url
 from atelier.api.documents import PROBLEMS_OF_ONE
-from atelier.api.problems import problem_of, problem_response
-from atelier.api.streams import EventStream, OpenStreams, batches, encode_sse, resume_id
-from atelier.api.transform.addresses import base_url
+from atelier.api.problems import problem_response
+from atelier.api.sockets import UpdateSocket
+from atelier.api.streams import EventStream, OpenStreams, encode_sse, resume_id
 from atelier.api.transform.render import event_json
-from atelier.errors import AtelierError
-from atelier.events import Event, SlowSubscriber, Subscription
+from atelier.events import Event
 from atelier.jobs.job import TERMINAL
 from atelier.service import Services
 
@@ -91,6 +88,17 @@ def add_streams(
             form=f"sse:transform:{base}",
         )
 
+    def socket(websocket: WebSocket) -> UpdateSocket:
+        base = base_url(websocket, public_url)
+        return UpdateSocket(
+            websocket,
+            generations,
+            streams,
+            form=f"json:transform:{base}",
+            encode=lambda event: event_json(event, base),
+            refuse=problem_response,
+        )
+
     @router.websocket("/task/{task_id}/ws")
     async def task_socket(
         websocket: WebSocket,
@@ -98,57 +106,10 @@ def add_streams(
         previews: Previews = False,
         resume_after: ResumeAfter = None,
     ) -> None:
-        await _serve(websocket, job=task_id, previews=previews, after=resume_after)
+        await socket(websocket).run(job=task_id, previews=previews, after=resume_after)
 
     @router.websocket("/user/{user_id}/ws")
     async def user_socket(
         websocket: WebSocket, user_id: UserId, resume_after: ResumeAfter = None
     ) -> None:
-        await _serve(websocket, user=user_id, after=resume_after)
-
-    async def _serve(
-        websocket: WebSocket,
-        *,
-        job: str | None = None,
-        user: str | None = None,
-        previews: bool = False,
-        after: str | None = None,
-    ) -> None:
-        last, _ = resume_id(None, after)
-        following = generations.follow(job=job, user=user, last_event_id=last, previews=previews)
-        try:
-            async with streams.follow(following) as subscription:
-                await websocket.accept()
-                await _forward(websocket, subscription, job)
-        except AtelierError as error:
-            # Before it is accepted, a socket can still be answered as a request.
-            await websocket.send_denial_response(
-                problem_response(problem_of(error), websocket.url.path)
-            )
-
-    async def _forward(websocket: WebSocket, subscription: Subscription, job: str | None) -> None:
-        base = base_url(websocket, public_url)
-        listening = asyncio.create_task(_until_gone(websocket, subscription))
-        try:
-            async for events in batches(subscription, job, generations):
-                for event in events:
-                    wire = event.encoded(
-                        f"json:transform:{base}", lambda told: event_json(told, base)
-                    )
-                    await websocket.send_text(wire.decode())
-            await websocket.close(1000 if job is not None else 1012)
-        except SlowSubscriber as error:
-            await websocket.close(1013, error.message)
-        except (WebSocketDisconnect, RuntimeError):
-            # starlette raises either when the client has gone in the middle of a send.
-            return
-        finally:
-            listening.cancel()
-
-
-async def _until_gone(websocket: WebSocket, subscription: Subscription) -> None:
-    """Read and drop what the client says (this dialect has nothing to say), until it goes."""
-    with suppress(WebSocketDisconnect, RuntimeError):
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass
-    subscription.close()
+        await socket(websocket).run(user=user_id, after=resume_after)

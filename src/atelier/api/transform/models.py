@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from atelier.api.json import checked_plain
-from atelier.api.transform.addresses import checked_image_url
+from atelier.api.transform.pictures import checked_image_url
 from atelier.examples import example_picture
 
 MAX_BATCH = 100

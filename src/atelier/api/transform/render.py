@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from atelier.api.addresses import absolute
 from atelier.api.json import encode, iso_time
 from atelier.api.problems import Problem
 from atelier.api.process import memory_bytes
-from atelier.api.transform.addresses import absolute
 from atelier.events import Event
 from atelier.service import InstanceView, JobView, Stats
 

@@ -6,13 +6,13 @@ import uuid_utils
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
+from atelier.api.addresses import base_url
 from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE
 from atelier.api.fields import FieldError
 from atelier.api.json import Json
 from atelier.api.paging import from_cursor, to_cursor
 from atelier.api.problems import Problem, Refused, invalid, problem_of
 from atelier.api.streams import OpenStreams
-from atelier.api.transform.addresses import base_url, checked_image_url
 from atelier.api.transform.listen import add_streams
 from atelier.api.transform.models import (
     BatchModel,
@@ -22,6 +22,7 @@ from atelier.api.transform.models import (
     TransformRequest,
     TransformStatsModel,
 )
+from atelier.api.transform.pictures import checked_image_url
 from atelier.api.transform.render import (
     FIELDS,
     accepted_entry,

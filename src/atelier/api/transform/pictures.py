@@ -1,8 +1,6 @@
-"""Addresses of pictures, coming and going."""
+"""Addresses of pictures that callers name."""
 
 from urllib.parse import urlsplit
-
-from fastapi.requests import HTTPConnection
 
 _MAX_URL_CHARACTERS = 8192
 
@@ -34,16 +32,3 @@ def checked_image_url(value: object) -> str:
     if not host:
         raise ValueError("has no host name")
     return url
-
-
-def base_url(connection: HTTPConnection, public_url: str | None) -> str:
-    """Where callers reach us, without a slash at the end."""
-    if public_url:
-        return public_url.rstrip("/")
-    base = str(connection.base_url).rstrip("/")
-    # A WebSocket knows its own scheme; pictures come over HTTP.
-    return f"http{base[2:]}" if base.startswith("ws") else base
-
-
-def absolute(url: str, base: str) -> str:
-    return f"{base}{url}" if url.startswith("/") else url
