@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from atelier.comfy.protocol import dump_json
 from atelier.engine.folders import Folders
 from atelier.engine.graph import Graph, is_link, node_class, sorted_by_need
@@ -26,7 +24,7 @@ class Result:
     size_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        sizes = (value.nbytes for value in self.values if isinstance(value, np.ndarray))
+        sizes = (getattr(value, "nbytes", 0) for value in self.values)
         object.__setattr__(self, "size_bytes", _OVERHEAD_BYTES + sum(sizes))
 
 

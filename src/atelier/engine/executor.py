@@ -27,6 +27,7 @@ from atelier.comfy.protocol import (
 from atelier.engine.cache import Result, ResultCache, Signature, signatures
 from atelier.engine.folders import Folders
 from atelier.engine.graph import Plan, is_link, node_class, upstream
+from atelier.engine.nodes.frames import Frames
 from atelier.engine.nodes.node import Bytes
 from atelier.engine.nodes.pictures import encode_png, encode_preview
 from atelier.engine.prompt_queue import Ended, PromptQueue, Running
@@ -173,12 +174,15 @@ class _Run:
 
     def _gather(self, node_id: str, inputs: dict[str, Any]) -> None:
         given = self.prompt[node_id]["inputs"]
-        for name in node_class(self.prompt, node_id).inputs:
+        node = node_class(self.prompt, node_id)
+        for name in node.inputs:
             if name not in given:
                 continue
             value = given[name]
             if is_link(value):
                 value = self._results[self._signatures[value[0]]].values[value[1]]
+                if isinstance(value, Frames) and not node.takes_frames:
+                    value = value.whole()
             inputs[name] = value
 
     def _taken(self, node_id: str) -> set[Signature]:

@@ -30,16 +30,16 @@ class FolderNotWritable(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a new picture goes: file name ``{prefix}_{counter:05}_.png`` below ``directory``."""
+    """Where a new file goes: name ``{prefix}_{counter:05}_.png`` below ``directory``."""
 
     directory: Path
     prefix: str
     subfolder: str
     counter: int
 
-    def filename(self, batch_number: int) -> str:
+    def filename(self, batch_number: int, suffix: str = ".png") -> str:
         prefix = self.prefix.replace("%batch_num%", str(batch_number))
-        return f"{prefix}_{self.counter + batch_number:05}_.png"
+        return f"{prefix}_{self.counter + batch_number:05}_{suffix}"
 
 
 class Folders:

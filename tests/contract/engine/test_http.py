@@ -466,3 +466,40 @@ async def test_history_is_bounded(engine):
     for color in range(4):
         await engine.run(trivial(color), prompt_id=str(color))
     assert list((await engine.get("/history"))[1]) == ["2", "3"]
+
+
+async def test_clip_is_saved_as_video_and_its_frames_are_there_for_any_other_node(engine):
+    graph = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 48, "height": 32, "batch_size": 1, "color": 255},
+        },
+        "2": {
+            "class_type": "AtelierMotion",
+            "inputs": {
+                "image": ["1", 0],
+                "motion": "zoom_in",
+                "seconds": 0.5,
+                "fps": 8.0,
+                "amount": 0.5,
+                "max_size": 64,
+            },
+        },
+        "3": {"class_type": "CreateVideo", "inputs": {"images": ["2", 0], "fps": 8.0}},
+        "4": {
+            "class_type": "SaveVideo",
+            "inputs": {
+                "video": ["3", 0],
+                "filename_prefix": "a",
+                "format": "auto",
+                "codec": "auto",
+            },
+        },
+        "5": {"class_type": "ImageInvert", "inputs": {"image": ["2", 0]}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "b"}},
+    }
+    entry = await engine.run(graph)
+    assert entry["status"]["status_str"] == "success"
+    video = {"filename": "a_00001_.mp4", "subfolder": "", "type": "output"}
+    assert entry["outputs"]["4"] == {"images": [video], "animated": [True]}
+    assert len(entry["outputs"]["6"]["images"]) == 4

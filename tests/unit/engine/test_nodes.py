@@ -50,7 +50,17 @@ def test_object_info_entries_are_comfyuis(folders):
     ours = {name: node.info(folders) for name, node in NODES.items()}
     shared = ours.keys() & golden.keys()
     assert {name: ours[name] for name in shared} == {name: golden[name] for name in shared}
-    assert ours.keys() - shared == {"AtelierStylise"}
+    assert ours.keys() - shared == {
+        "AtelierAdjust",
+        "AtelierBlend",
+        "AtelierFaceSwap",
+        "AtelierInpaint",
+        "AtelierMotion",
+        "AtelierRemoveBackground",
+        "AtelierSketch",
+        "AtelierStylise",
+        "AtelierUpscale",
+    }
 
 
 def test_no_node_loads_a_model():

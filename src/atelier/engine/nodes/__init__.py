@@ -4,15 +4,22 @@ from collections.abc import Mapping
 from typing import Final
 
 from atelier.engine.nodes import (
+    animation,
+    arranging,
+    blending,
     compositing,
     filters,
     loading,
     masks,
+    moving,
     primitives,
+    retouching,
     saving,
     scaling,
+    sketching,
     stylising,
     transform,
+    video,
 )
 from atelier.engine.nodes.node import NodeClass
 
@@ -26,6 +33,13 @@ _FAMILIES = (
     masks,
     primitives,
     stylising,
+    arranging,
+    retouching,
+    blending,
+    sketching,
+    moving,
+    video,
+    animation,
 )
 
 NODES: Final[Mapping[str, NodeClass]] = {

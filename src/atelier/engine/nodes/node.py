@@ -82,7 +82,8 @@ class NodeClass:
     ``run`` gets the inputs by name, and ``context`` first if ``contextual``. ``fingerprint``
     tells what else the result depends on, ``check`` why the inputs named in ``checked`` are
     wrong (or None); both get the folders, then the constant inputs by name. ``schema`` is the
-    generation of ComfyUI's node interface whose /object_info entry is told.
+    generation of ComfyUI's node interface whose /object_info entry is told. A node that
+    ``takes_frames`` can do without having all pictures of an IMAGE in memory.
     """
 
     name: str
@@ -100,6 +101,7 @@ class NodeClass:
     experimental: bool = False
     schema: int = 1
     contextual: bool = False
+    takes_frames: bool = False
     fingerprint: Callable[..., str] | None = None
     check: Callable[..., str | None] | None = None
     checked: tuple[str, ...] = ()
@@ -117,7 +119,9 @@ class NodeClass:
             if items or kind == "required"
         }
         if self.hidden:
-            told["hidden"] = dict(self.hidden)
+            told["hidden"] = {
+                name: [kind] if self.schema == 3 else kind for name, kind in self.hidden.items()
+            }
         info: dict[str, Any] = {
             "input": told,
             "input_order": {kind: list(items) for kind, items in told.items()},

@@ -16,6 +16,11 @@ def as_floats(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float32)
 
 
+def as_bytes(values: ArrayLike) -> Bytes:
+    """Return ``values`` as 8-bit, without a copy where they are; cv2 and NumPy lose the type."""
+    return np.asarray(values, dtype=np.uint8)
+
+
 @dataclass(frozen=True)
 class Scene:
     """A photo at working size.

@@ -1,0 +1,1 @@
+"""Photos retouched, blended, enlarged and set in motion by classic image processing."""
