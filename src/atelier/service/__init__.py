@@ -1,6 +1,7 @@
 """What the dialects call: jobs, assets, templates, state of the whole. No HTTP, no SQL text."""
 
 from atelier.service.assets import AssetContent, Assets
+from atelier.service.fitting import Fitted, Wish
 from atelier.service.generations import Generations, Submission
 from atelier.service.overview import Overview
 from atelier.service.services import Services
@@ -9,8 +10,10 @@ from atelier.service.views import (
     Health,
     InstanceCheck,
     InstanceView,
+    JobHistory,
     JobPage,
     JobView,
+    ModelView,
     OutputView,
     Stats,
     WorkflowView,
@@ -21,17 +24,21 @@ __all__ = [
     "AssetContent",
     "AssetView",
     "Assets",
+    "Fitted",
     "Generations",
     "Health",
     "InstanceCheck",
     "InstanceView",
+    "JobHistory",
     "JobPage",
     "JobView",
+    "ModelView",
     "OutputView",
     "Overview",
     "Services",
     "Stats",
     "Submission",
+    "Wish",
     "WorkflowView",
     "Workflows",
 ]
