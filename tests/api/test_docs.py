@@ -10,6 +10,14 @@ import pytest
 import atelier
 from atelier.api.native.models import JobModel, OutputModel
 from atelier.api.problems import STATUSES, status_of
+from atelier.api.studio.models import (
+    AcceptedModel,
+    GenerateRequest,
+    GenerationModel,
+    HistoryModel,
+    ModelListModel,
+    RecordModel,
+)
 from atelier.api.transform.models import TaskModel, TransformStatsModel
 from atelier.errors import AtelierError
 from atelier.events import EVENT_TYPES
@@ -68,6 +76,12 @@ def test_events_page_has_every_type():
         ("native.md", OutputModel),
         ("transform.md", TaskModel),
         ("transform.md", TransformStatsModel),
+        ("studio.md", GenerateRequest),
+        ("studio.md", AcceptedModel),
+        ("studio.md", GenerationModel),
+        ("studio.md", HistoryModel),
+        ("studio.md", RecordModel),
+        ("studio.md", ModelListModel),
     ],
 )
 def test_page_names_every_field(name, model):
@@ -76,9 +90,9 @@ def test_page_names_every_field(name, model):
 
 
 async def test_pages_name_every_address(client):
-    text = "".join(page(name) for name in ("native.md", "transform.md", "events.md"))
+    text = "".join(page(name) for name in ("native.md", "transform.md", "studio.md", "events.md"))
     text = text.replace("{id}", "{}").replace("{name}", "{}").replace("{task_id}", "{}")
-    text = text.replace("{user_id}", "{}")
+    text = text.replace("{user_id}", "{}").replace("{job_id}", "{}").replace("{filename}", "{}")
     async with client.get("/openapi.json") as answer:
         paths = (await answer.json())["paths"]
     for path in paths:

@@ -77,6 +77,7 @@ async def test_examples_work_when_pressed_and_need_no_network(client, document):
         "/v1/workflows/style_change",
         "/api/v1/transform",
         "/api/v1/transform/batch",
+        "/api/generate",
     }
     for path, body in offered:
         assert "http" not in json.dumps(body)

@@ -16,6 +16,7 @@ from atelier.api.middleware import BodyLimit, RequestLog
 from atelier.api.native import native_router
 from atelier.api.openapi import document
 from atelier.api.streams import OpenStreams
+from atelier.api.studio import studio_router
 from atelier.api.transform import transform_router
 from atelier.service import Services
 
@@ -26,7 +27,8 @@ _DESCRIPTION = """
 The production front of ComfyUI: hand in work, get pictures back.
 
 **jobs**, **workflows**, **assets** and **events** are the native API; **transform** is the
-dialect of tasks for apps. Every error is a problem document (RFC 9457) with a stable `code`.
+dialect of tasks for apps, **studio** that of designers. Every error is a problem document
+(RFC 9457) with a stable `code`.
 The examples work when you press *Execute*: they carry a real photo with them.
 """
 _TAGS: list[dict[str, Any]] = [
@@ -35,6 +37,7 @@ _TAGS: list[dict[str, Any]] = [
     {"name": "assets", "description": "Pictures that you bring and that jobs make."},
     {"name": "events", "description": "What happens, as it happens; also WebSocket /v1/events."},
     {"name": "transform", "description": "Style transform: tasks by user id and picture URL."},
+    {"name": "studio", "description": "Generations for designers: no graph, no node, one job."},
     {"name": "state", "description": "Health, instances and figures."},
 ]
 
@@ -72,6 +75,7 @@ def create_api(
     app.include_router(health_router(services, version))
     app.include_router(native_router(services, streams))
     app.include_router(transform_router(services, streams, public_url=public_url))
+    app.include_router(studio_router(services))
     _serve_openapi(app, services)
     return app
 
