@@ -68,7 +68,9 @@ def test_words_mean_what_is_found_in_the_graph(restyle: Graph) -> None:
     completed = complete(workflow.manifest, inputs, rng=random.Random(1))
     assert seed_of(workflow.manifest, completed) == completed["seed"] >= 0
     assert image_refs(workflow.manifest, completed) == {"image_url": {"url": CAT}}
-    graph = run(workflow, {**completed, "image_url": "cat.png"})
+    graph = bind(
+        workflow.graphs["graph"], workflow.manifest, "graph", {**completed, "image_url": "cat.png"}
+    )
     assert graph["3"]["inputs"]["seed"] == completed["seed"]
     assert graph["10"]["inputs"]["image"] == "cat.png"
     assert graph["12:3"]["inputs"]["a.b"] == 2
