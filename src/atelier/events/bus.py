@@ -89,6 +89,10 @@ class Bus(Protocol):
         """The jobs and users that somebody in this process listens to."""
         ...
 
+    def progress_of(self, job: str) -> Event | None:
+        """The newest ``progress`` that was told here of a job that runs: the record lags behind."""
+        ...
+
     def publish(self, event: Event) -> Event:
         """Stamp and tell; returns the stamped event at once, whoever listens."""
         ...

@@ -61,6 +61,9 @@ class MemoryBus:
             ),
         )
 
+    def progress_of(self, job: str) -> Event | None:
+        return self._recent.progress(job)
+
     def publish(self, event: Event) -> Event:
         now_ms = self._clock_ms()
         milliseconds, sequence = self._last

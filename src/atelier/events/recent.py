@@ -63,6 +63,11 @@ class Recent:
             del self._trails[job]
             self._forgotten = max(self._forgotten, max(e.order for e in trail.events.values()))
 
+    def progress(self, job: str) -> Event | None:
+        """The newest progress of ``job``, unless it has ended since."""
+        trail = self._trails.get(job)
+        return None if trail is None or trail.ended_ms is not None else trail.events.get("progress")
+
     def since(
         self, last: Order | None, *, job: str | None, user: str | None
     ) -> tuple[Event, ...] | None:

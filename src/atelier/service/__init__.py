@@ -1,6 +1,7 @@
 """What the dialects call: jobs, assets, templates, state of the whole. No HTTP, no SQL text."""
 
 from atelier.service.assets import AssetContent, Assets
+from atelier.service.fitting import Fitted, Wish
 from atelier.service.generations import Generations, Submission
 from atelier.service.notices import Notices
 from atelier.service.overview import Overview
@@ -11,8 +12,10 @@ from atelier.service.views import (
     InstanceCheck,
     InstanceQueueView,
     InstanceView,
+    JobHistory,
     JobPage,
     JobView,
+    ModelView,
     OutputView,
     QueuedPrompt,
     QueuesView,
@@ -27,13 +30,16 @@ __all__ = [
     "AssetContent",
     "AssetView",
     "Assets",
+    "Fitted",
     "Generations",
     "Health",
     "InstanceCheck",
     "InstanceQueueView",
     "InstanceView",
+    "JobHistory",
     "JobPage",
     "JobView",
+    "ModelView",
     "Notices",
     "OutputView",
     "Overview",
@@ -44,6 +50,7 @@ __all__ = [
     "Submission",
     "SystemView",
     "WebhookView",
+    "Wish",
     "WorkflowView",
     "Workflows",
 ]

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -12,20 +12,29 @@ import structlog
 import uuid_utils
 
 from atelier.database import Database
-from atelier.errors import AtelierError, Conflict
+from atelier.errors import AtelierError, Conflict, MediaRejected
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
-from atelier.jobs.job import TERMINAL, Job, NewJob
+from atelier.jobs.job import TERMINAL, Job, NewJob, Progress
 from atelier.jobs.queue import JobQueue
+from atelier.media.asset import Asset
 from atelier.media.catalog import Catalog
 from atelier.media.conversion import Conversion
-from atelier.service.assets import Assets
+from atelier.service.assets import Assets, UploadTooLarge
 from atelier.service.estimates import Estimates
+from atelier.service.fitting import Fitted, Wish
 from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
 from atelier.service.stopping import JobUnknown, Stopping
-from atelier.service.views import JobPage, JobView, OutputView, WebhookView
+from atelier.service.views import (
+    AssetView,
+    JobHistory,
+    JobPage,
+    JobView,
+    OutputView,
+    WebhookView,
+)
 from atelier.service.workflows import Workflows
 
 log = structlog.get_logger(__name__)
@@ -45,7 +54,11 @@ class IdempotencyKeyReused(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a caller wants run: a registered workflow's name, or a whole graph."""
+    """What a caller wants run: a registered workflow's name, or a whole graph.
+
+    ``check_pictures``: a ``data:`` URL that holds no picture is refused at once, not when the
+    job runs.
+    """
 
     workflow: str | Mapping[str, Any]
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +68,7 @@ class Submission:
     max_attempts: int | None = None
     dialect: str = "native"
     idempotency_key: str | None = None
+    check_pictures: bool = False
     conversion: Conversion | None = None  # how its pictures are to be kept
     cache: bool = False  # what an earlier job of this user made of the same may answer
     webhook_url: str | None = None  # told when the job has ended
@@ -107,11 +121,19 @@ class Generations(Stopping):
         self._default_attempts = default_attempts
         self._kept: set[str] = set()  # requirements that are in the database
 
+    def fit(self, workflow: str, wish: Wish) -> Fitted:
+        """The inputs of a registered workflow that ``wish`` means.
+
+        Raises WorkflowUnknown, or InputsInvalid with all that it can't follow.
+        """
+        return self._planner.fit(workflow, wish)
+
     async def submit(self, submission: Submission) -> tuple[JobView, bool]:
         """Accept a job; the answer comes after the commit. False: the key was used before.
 
-        Raises InvalidRequest, WorkflowError, NotFound for what can't run, and
-        IdempotencyKeyReused where the key came with another request.
+        Raises InvalidRequest, WorkflowError, NotFound for what can't run, MediaRejected for
+        pictures that are checked, and IdempotencyKeyReused where the key came with another
+        request.
         """
         new, planned, hashes = await self._prepare(submission)
         workflow = planned.found if planned.graph is None else None
@@ -200,6 +222,17 @@ class Generations(Stopping):
             webhooks = await self._notices.views(conn, page.jobs)
         views = (self._view(job, positions.get(job.id), webhooks.get(job.id)) for job in page.jobs)
         return JobPage(tuple(views), page.next_cursor)
+
+    async def history(self, *, limit: int = 50, offset: int = 0) -> JobHistory:
+        """All jobs, newest first, without the newest ``offset``."""
+        async with self._database.read() as conn:
+            total = await self._queue.count(conn)
+            found = await self._queue.newest(conn, limit=limit, offset=offset)
+            queued = [job.id for job in found if job.status == "queued"]
+            positions = await self._queue.positions(conn, queued) if queued else {}
+            webhooks = await self._notices.views(conn, found)
+        views = (self._view(job, positions.get(job.id), webhooks.get(job.id)) for job in found)
+        return JobHistory(tuple(views), total)
 
     async def retry(self, id: str, *, user: str | None = None) -> JobView:
         """Queue a failed or cancelled job again, with its attempts counted anew."""
@@ -292,7 +325,7 @@ class Generations(Stopping):
         hashes: dict[str, str] = {}
         for name, value in inputs.items():
             if isinstance(value, Mapping) and str(value.get("url", ""))[:5].lower() == "data:":
-                asset = await self._assets.keep_data_url(value["url"], user=submission.user)
+                asset = await self._keep(name, value["url"], submission)
                 hashes[asset.id] = asset.sha256
                 inputs[name] = {"asset": asset.id}
                 if planned.graph is not None:
@@ -323,6 +356,15 @@ class Generations(Stopping):
         )
         return new, planned, hashes
 
+    async def _keep(self, name: str, url: str, submission: Submission) -> Asset | AssetView:
+        try:
+            if submission.check_pictures:
+                return await self._assets.upload_data_url(url, user=submission.user)
+            return await self._assets.keep_data_url(url, user=submission.user)
+        except (MediaRejected, UploadTooLarge) as error:
+            error.data = {**error.data, "input": name}
+            raise
+
     def _body(self, requirement: str) -> dict[str, object]:
         known = self._planner.capabilities.known(requirement)
         assert known is not None  # _prepare has just made it
@@ -335,6 +377,10 @@ class Generations(Stopping):
 
     def _view(self, job: Job, position: int | None, webhook: WebhookView | None) -> JobView:
         queued = job.status == "queued"
+        told = self._bus.progress_of(job.id) if job.status == "running" else None
+        if told is not None and told.data["percent"] >= job.progress.percent:
+            at = {name: told.data[name] for name in ("percent", "step", "steps", "node")}
+            job = replace(job, progress=Progress(**at))
         return JobView(
             job=job,
             outputs=tuple(OutputView.of(output) for output in job.outputs),
