@@ -10,6 +10,14 @@ import pytest
 import atelier
 from atelier.api.native.models import JobModel, OutputModel, SubmitJob, WebhookModel
 from atelier.api.problems import STATUSES, status_of
+from atelier.api.studio.models import (
+    AcceptedModel,
+    GenerateRequest,
+    GenerationModel,
+    HistoryModel,
+    ModelListModel,
+    RecordModel,
+)
 from atelier.api.tasks import models as tasks
 from atelier.api.transform.models import TaskModel, TransformStatsModel
 from atelier.errors import AtelierError
@@ -84,6 +92,12 @@ def test_events_page_has_every_type():
         ("tasks.md", tasks.StatusModel),
         ("native.md", SubmitJob),
         ("native.md", WebhookModel),
+        ("studio.md", GenerateRequest),
+        ("studio.md", AcceptedModel),
+        ("studio.md", GenerationModel),
+        ("studio.md", HistoryModel),
+        ("studio.md", RecordModel),
+        ("studio.md", ModelListModel),
     ],
 )
 def test_page_names_every_field(name, model):
@@ -92,9 +106,10 @@ def test_page_names_every_field(name, model):
 
 
 async def test_pages_name_every_address(client):
-    text = "".join(page(name) for name in ("native.md", "transform.md", "tasks.md", "events.md"))
+    names = ("native.md", "transform.md", "tasks.md", "studio.md", "events.md")
+    text = "".join(page(name) for name in names)
     text = text.replace("{id}", "{}").replace("{name}", "{}").replace("{task_id}", "{}")
-    text = text.replace("{user_id}", "{}")
+    text = text.replace("{user_id}", "{}").replace("{job_id}", "{}").replace("{filename}", "{}")
     async with client.get("/openapi.json") as answer:
         paths = (await answer.json())["paths"]
     for path in paths:
