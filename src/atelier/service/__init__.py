@@ -18,6 +18,7 @@ from atelier.service.views import (
     QueuesView,
     Stats,
     SystemView,
+    VariantView,
     WebhookView,
     WorkflowView,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Stats",
     "Submission",
     "SystemView",
+    "VariantView",
     "WebhookView",
     "WorkflowView",
     "Workflows",
