@@ -215,3 +215,39 @@ async def test_instances_are_shown_with_what_they_are(service, engine):
     assert view.nodes_count > 10
     assert view.latency_ms > 0
     assert view.connections == 1
+
+
+async def test_what_needs_a_model_is_refused_with_what_to_install_and_where(service):
+    async with service.worker():
+        with pytest.raises(AtelierError) as caught:
+            await service.submit("text_to_image", {"prompt": "a fox"})
+    error = caught.value
+    assert error.code == "NO_INSTANCE_CAN_RUN"
+    assert "ComfyUI/models/checkpoints/sd_xl_base_1.0.safetensors" in error.message
+    sdxl = error.data["needs"]["sdxl"]
+    assert sdxl["models"][0]["url"].startswith("https://huggingface.co/")
+    assert "KSampler" in sdxl["nodes"]
+    (view,) = [one for one in service.overview.workflows() if one.name == "text_to_image"]
+    assert view.runnable is False
+    assert all(variant.available is False for variant in view.variants)
+    assert view.variants[0].lacking["models"]
+
+
+async def test_the_shipped_example_runs_on_the_variant_that_is_there(service):
+    view = service.overview.workflow("upscale", "zh-Hans")
+    assert (view.title, view.runnable) == ("放大", True)
+    chosen = next(variant for variant in view.variants if variant.name == view.variant)
+    assert (chosen.kind, chosen.instances) == (
+        "classic",
+        tuple(one.id for one in service.pool.up()),
+    )
+    async with service.worker():
+        (job,) = await service.succeeded(await service.submit("upscale", view.example))
+    assert job.variant == view.variant
+
+
+async def test_a_variant_of_choice_is_the_one_that_runs(service):
+    inputs = dict(service.overview.workflow("upscale").example) | {"variant": "resample"}
+    async with service.worker():
+        (job,) = await service.succeeded(await service.submit("upscale", inputs))
+    assert job.variant == "resample"

@@ -66,7 +66,7 @@ def test_commands_are_those_that_people_script_against():
         "up", "api", "worker", "engine", "doctor", "migrate", "run", "workflows", "webhooks",
     }  # fmt: skip
     assert {path[1] for path in COMMANDS if len(path) == 2} == {
-        "list", "show", "add", "remove", "check", "secret",
+        "list", "show", "add", "remove", "check", "reference", "secret",
     }  # fmt: skip
 
 

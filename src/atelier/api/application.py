@@ -89,12 +89,15 @@ def create_api(
 
 
 def _serve_openapi(app: FastAPI, services: Services) -> None:
-    made: dict[int, Mapping[str, Any]] = {}
+    made: dict[tuple[str | int | None, ...], Mapping[str, Any]] = {}
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        revision = services.overview.workflows_revision
-        if revision not in made:
+        workflows = services.overview.workflows()
+        # The examples are those of the variants that would run now.
+        shown = tuple(one.variant for one in workflows)
+        key = (services.overview.workflows_revision, *shown)
+        if key not in made:
             made.clear()
-            made[revision] = document(app, services.overview.workflows())
-        return Json(made[revision])
+            made[key] = document(app, workflows)
+        return Json(made[key])

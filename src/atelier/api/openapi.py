@@ -8,7 +8,6 @@ from fastapi.openapi.utils import get_openapi
 
 from atelier.api.documents import ProblemModel
 from atelier.api.native.conversion import OutputOptions
-from atelier.examples import example_picture
 from atelier.service import WorkflowView
 
 TYPED_RUN = "/v1/workflows/{name}"
@@ -43,14 +42,14 @@ def _typed_run(general: Mapping[str, Any], workflow: WorkflowView) -> dict[str, 
     return {
         **general,
         "tags": ["workflows"],
-        "summary": f"Run {text_of(workflow.manifest.get('title')) or workflow.name}",
-        "description": text_of(workflow.manifest.get("help")) or general.get("description", ""),
+        "summary": f"Run {workflow.title or workflow.name}",
+        "description": workflow.help or general.get("description", ""),
         "operationId": f"run_{workflow.name}",
         "parameters": parameters,
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": schema, "example": example_inputs(workflow)},
+                "application/json": {"schema": schema, "example": dict(workflow.example)},
                 "multipart/form-data": {
                     "schema": _form_schema(workflow),
                     "encoding": {name: {"contentType": "image/*"} for name in _files(workflow)},
@@ -58,29 +57,6 @@ def _typed_run(general: Mapping[str, Any], workflow: WorkflowView) -> dict[str, 
             },
         },
     }
-
-
-def text_of(text: Any) -> str | None:
-    """A manifest's text, which may be one string or one for each language."""
-    if isinstance(text, Mapping):
-        return str(text.get("en") or next(iter(text.values()), ""))
-    return None if text is None else str(text)
-
-
-def example_inputs(workflow: WorkflowView) -> dict[str, Any]:
-    """Inputs with which the workflow runs on a fresh installation."""
-    example: dict[str, Any] = {}
-    for declared in workflow.manifest.get("inputs", ()):
-        name, default = declared["name"], declared.get("default")
-        placeholder = text_of(declared.get("placeholder"))
-        if declared["type"] in ("image", "mask"):
-            if declared.get("required"):
-                example[name] = example_picture()
-        elif declared["type"] != "seed" and default is not None:
-            example[name] = default
-        elif declared.get("required"):
-            example[name] = declared.get("example") or placeholder or "a cat"
-    return example
 
 
 def _files(workflow: WorkflowView) -> list[str]:

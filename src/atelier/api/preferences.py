@@ -1,4 +1,4 @@
-"""What a caller prefers: how long to wait (RFC 7240), and an answer as a picture."""
+"""What a caller prefers: how long to wait (RFC 7240), an answer as a picture, a language."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,8 @@ from atelier.media.conversion import FORMATS, Format
 
 MAX_WAIT_SECONDS = 300
 _PICTURE_WAIT_SECONDS = 300.0
+LANGUAGES = ("en", "zh-Hans", "zh-Hant")
+_TRADITIONAL = ("hant", "tw", "hk", "mo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,31 @@ def preferences(prefer: str | None, accept: str | None) -> Preferences:
         seconds = _PICTURE_WAIT_SECONDS
     format = next((one for one in FORMATS if first == f"image/{one}"), None)
     return Preferences(wait, seconds, picture, format)
+
+
+def preferred_language(accept_language: str | None) -> str:
+    """The one of LANGUAGES that the header Accept-Language likes best; English where none fits."""
+    best, language = 0.0, LANGUAGES[0]
+    for entry in (accept_language or "").split(","):
+        tag, _, parameters = entry.partition(";")
+        quality = _quality(parameters)
+        primary, *rest = tag.strip().lower().split("-")
+        if quality <= best or primary not in ("en", "zh"):
+            continue
+        traditional = any(part in _TRADITIONAL for part in rest) and "hans" not in rest
+        best = quality
+        language = "en" if primary == "en" else "zh-Hant" if traditional else "zh-Hans"
+    return language
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.partition("=")
+    if name.strip().lower() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
 
 
 def _wait(prefer: str) -> tuple[str | None, float | None]:

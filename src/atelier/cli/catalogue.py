@@ -160,8 +160,16 @@ def _print(shown: Mapping[str, Any]) -> None:
     for entry in manifest.get("inputs", ()):
         table.add_row(entry["name"], entry["type"], _default(entry), _about(entry))
     console.print(table)
-    for variant in manifest["variants"]:
-        console.print(f"variant {variant['name']} ({variant['kind']})", highlight=False)
+    for variant in shown["variants"]:
+        needs = variant["needs"]
+        since = f", ComfyUI {needs['comfyui']} or newer" if needs["comfyui"] else ""
+        console.print(f"variant {variant['name']} ({variant['kind']}{since})", highlight=False)
+        for model in needs["models"]:
+            size = f"  {model['size_gib']:g} GiB" if model["size_gib"] else ""
+            line = f"  {model['path']}{size}  {model['url']}"
+            console.print(line, highlight=False, soft_wrap=True)
+        for pack in needs["custom_nodes"]:
+            console.print(f"  {pack['path']}  {pack['url']}", highlight=False, soft_wrap=True)
     if shown["missing"]:
         console.print(f"can't run now: it lacks {', '.join(shown['missing'])}", highlight=False)
 

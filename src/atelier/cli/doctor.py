@@ -9,14 +9,14 @@ from rich.console import Console
 
 from atelier.app import DEFAULT_COMFYUI, check_data_dir, open_configured_store
 from atelier.comfy.client import ComfyClient
+from atelier.comfy.object_info import ObjectInfo
 from atelier.database import Database
 from atelier.errors import AtelierError
 from atelier.pool.pool import Pool
 from atelier.service import Workflows
 from atelier.settings import Settings, load_settings
 from atelier.telemetry import configure_logging
-from atelier.workflows.inputs import defaults
-from atelier.workflows.library import Library, requirements, satisfied
+from atelier.workflows.library import Lacking, Library, Workflow, lacking, requirements
 
 TIMEOUT_SECONDS = 15.0
 
@@ -136,21 +136,27 @@ async def _instance(url: str, library: Library) -> list[Finding]:
     findings = [
         Finding(part, True, f"{version}, {len(info.classes)} nodes, {milliseconds:.0f} ms away")
     ]
-    for name in library.names():
-        workflow = library.get(name)
-        alternatives = requirements(workflow, defaults(workflow.manifest))
-        lacking = {one.variant: satisfied(one, info) for one in alternatives}
-        runs = [variant for variant, missing in lacking.items() if not missing]
-        if runs:
-            findings.append(Finding(part, True, f"runs {name} ({runs[0]})"))
-        else:
-            first = next(iter(lacking.items()))
-            findings.append(
-                Finding(
-                    part,
-                    False,
-                    f"can't run {name} ({first[0]}): it lacks {', '.join(first[1])}.",
-                    "Install what is missing there, or leave this workflow to another instance.",
-                )
+    lacks = {name: _lacking(library.get(name), info) for name in library.names()}
+    runs = [f"{name} ({what})" for name, what in lacks.items() if isinstance(what, str)]
+    if runs:
+        findings.append(Finding(part, True, f"runs {', '.join(runs)}"))
+    for name, what in lacks.items():
+        if isinstance(what, Lacking):
+            # Nobody installs everything: that some workflow runs is what an instance is for.
+            message = f"can't run {name}: its nearest variant lacks {what.in_words()}."
+            hint = (
+                f"`atelier workflows show {name}` says what each variant needs and where it goes."
             )
+            findings.append(Finding(part, bool(runs), message, hint))
     return findings
+
+
+def _lacking(workflow: Workflow, info: ObjectInfo) -> str | Lacking:
+    """The variant that would run, or what is missing for the one that lacks least."""
+    missing: list[Lacking] = []
+    for alternative in requirements(workflow):
+        lacks = lacking(workflow.manifest.variant(alternative.variant), alternative, info)
+        if not lacks:
+            return alternative.variant
+        missing.append(lacks)
+    return min(missing, key=lambda one: one.weight)

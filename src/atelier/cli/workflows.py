@@ -48,6 +48,18 @@ def show_command(
     run_async(show_workflow(name, as_json=as_json, data_dir=data_dir, server_url=url))
 
 
+@workflows.command("reference")
+def reference_command() -> None:
+    """The shipped ones in Markdown, with the models that each needs.
+
+    Example: `atelier workflows reference`
+    """
+    from atelier.cli.reference import reference
+    from atelier.workflows.library import Library
+
+    typer.echo(reference(Library()), nl=False)
+
+
 @workflows.command("add")
 def add_command(
     file: Annotated[

@@ -21,6 +21,7 @@ from atelier.service.views import (
     QueuesView,
     Stats,
     SystemView,
+    VariantView,
     WebhookView,
     WorkflowView,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Stats",
     "Submission",
     "SystemView",
+    "VariantView",
     "WebhookView",
     "Wish",
     "WorkflowView",

@@ -32,6 +32,7 @@ class Requirement:
                             "folder": need.folder,
                             "name": need.name,
                             "prefer": list(need.prefer),
+                            "match": list(need.match),
                         }
                         for need in alternative.models
                     ],
@@ -58,6 +59,7 @@ def parse_requirement(hash: str, body: Mapping[str, Any]) -> Requirement:
                 folder=need["folder"],
                 name=need["name"],
                 prefer=tuple(need["prefer"]),
+                match=tuple(need.get("match", ())),  # rows of older versions have none
             )
             for need in raw["models"]
         )

@@ -10,6 +10,7 @@ from atelier.jobs.queue import JobQueue
 from atelier.pool.instance import Instance
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities
+from atelier.service.catalogue import workflow_view
 from atelier.service.fitting import MODEL_FOLDERS
 from atelier.service.planning import lasting_problems
 from atelier.service.queues import instance_queues, instance_systems
@@ -24,8 +25,7 @@ from atelier.service.views import (
     WorkflowView,
 )
 from atelier.storage.store import Store
-from atelier.workflows.inputs import defaults
-from atelier.workflows.library import Library, Origin, Workflow, input_schema, requirements
+from atelier.workflows.library import Library, Origin, Workflow, requirements
 
 ASK_SECONDS = 3.0  # an instance that doesn't answer by then is told as silent
 WAITING_SHOWN = 100
@@ -56,12 +56,12 @@ class Overview:
         self._storage_checked_at = float("-inf")
         self._storage_state = "ok"
 
-    def workflows(self) -> list[WorkflowView]:
-        return [self.workflow(name) for name in self._library.names()]
+    def workflows(self, language: str = "en") -> list[WorkflowView]:
+        return [self.workflow(name, language) for name in self._library.names()]
 
-    def workflow(self, name: str) -> WorkflowView:
+    def workflow(self, name: str, language: str = "en") -> WorkflowView:
         """Raises WorkflowUnknown, which lists what there is."""
-        return self.view_of(self._library.get(name), self._library.origin(name))
+        return self.view_of(self._library.get(name), self._library.origin(name), language)
 
     def workflow_problems(self) -> tuple[str, ...]:
         """What is wrong with workflow files, a sentence each; what they were before still runs."""
@@ -75,36 +75,15 @@ class Overview:
     def styles(self) -> list[str]:
         return list(self._library.styles())
 
-    def view_of(self, workflow: Workflow, origin: Origin = "own") -> WorkflowView:
+    def view_of(
+        self, workflow: Workflow, origin: Origin = "own", language: str = "en"
+    ) -> WorkflowView:
         """A workflow that need not be in the library."""
-        alternatives = requirements(workflow, defaults(workflow.manifest))
-        up = self._pool.up()
-        chosen = next(
-            (
-                alternative.variant
-                for alternative in alternatives
-                for instance in up
-                if not self._capabilities.missing(instance, alternative)
-            ),
-            None,
-        )
-        missing: tuple[str, ...] = ()
-        if up and chosen is None:
-            missing = self._capabilities.missing(up[0], alternatives[0])
-        return WorkflowView(
-            name=workflow.manifest.name,
-            version=workflow.version,
-            manifest=workflow.manifest.model_dump(mode="json", exclude_none=True),
-            input_schema=input_schema(workflow),
-            runnable=(chosen is not None) if up else None,
-            variant=chosen,
-            missing=missing,
-            origin=origin,
-        )
+        return workflow_view(workflow, origin, self._pool, self._capabilities, language)
 
     def checks(self, workflow: Workflow) -> list[InstanceCheck]:
         """How ``workflow`` would fare at each instance that is up, with its default inputs."""
-        alternatives = requirements(workflow, defaults(workflow.manifest))
+        alternatives = requirements(workflow)
         found = []
         for instance in self._pool.up():
             chosen = self._capabilities.choose_alternative(instance, alternatives)

@@ -21,7 +21,9 @@ from atelier.workflows.library import (
     Alternative,
     Library,
     Workflow,
+    fit_models,
     inline,
+    lacking,
     requirements,
     resolve_models,
 )
@@ -93,7 +95,9 @@ class Planner:
         return fit(manifest, wish, models)
 
     def plan(self, workflow: str | Mapping[str, Any], inputs: Mapping[str, Any]) -> Planned:
-        """Raises WorkflowUnknown, GraphMalformed, InputsInvalid, GraphInvalid, CannotRun."""
+        """Raises WorkflowUnknown, GraphMalformed, InputsInvalid, NoVariantFits, GraphInvalid,
+        CannotRun.
+        """
         named = isinstance(workflow, str)
         if isinstance(workflow, str):
             found = self._library.get(workflow)
@@ -152,15 +156,21 @@ class Planner:
             problems = _problems(workflow, alternatives[0].variant, inputs, best.object_info)
             if problems:
                 return GraphInvalid(problems)
-        missing = {
-            alternative.variant: list(self.capabilities.missing(best, alternative))
-            for alternative in alternatives
+        lacks = {
+            one.variant: lacking(workflow.manifest.variant(one.variant), one, best.object_info)
+            for one in alternatives
+            if best.object_info is not None
         }
-        lacking = "; ".join(
-            f"the variant {variant} lacks {', '.join(what)}" for variant, what in missing.items()
+        sentence = "; ".join(
+            f"the variant {variant} lacks {what.in_words()}" for variant, what in lacks.items()
         )
         return CannotRun(
-            f"No instance can run {workflow.name}: {lacking}.", missing=missing, instance=best.id
+            f"No instance can run {workflow.name}: {sentence}.",
+            missing={
+                one.variant: list(self.capabilities.missing(best, one)) for one in alternatives
+            },
+            needs={variant: what.as_dict() for variant, what in lacks.items()},
+            instance=best.id,
         )
 
     def _check_graph(
@@ -181,13 +191,14 @@ class Plan:
 
     workflow: Workflow
     variant: str
+    fitted: Graph  # names the model files that the instance has
     inputs: Mapping[str, Any]
     counting: tuple[str, ...]  # nodes whose results count; empty: all that deliver
 
     def graph(self, inputs: Mapping[str, Any]) -> Graph:
         """The graph to submit, with ``inputs`` (pictures as file names) written into it."""
         workflow, variant = self.workflow, self.variant
-        graph = bind(workflow.graphs[variant], workflow.manifest, variant, inputs)
+        graph = bind(self.fitted, workflow.manifest, variant, inputs)
         return repeat(graph, workflow.manifest, variant, inputs)
 
     def problems(
@@ -235,12 +246,17 @@ def plan_run(workflow: Workflow, job: Job, instance: Instance, capabilities: Cap
 
 def _plan(workflow: Workflow, variant: str, inputs: Mapping[str, Any], instance: Instance) -> Plan:
     info = instance.object_info
-    resolved = resolve_models(workflow.manifest, inputs, info) if info else dict(inputs)
+    chosen = workflow.manifest.variant(variant)
+    graph, resolved = workflow.graphs[variant], dict(inputs)
+    if info is not None:
+        graph = fit_models(graph, chosen, info)
+        resolved = resolve_models(workflow.manifest, chosen, resolved, info)
     return Plan(
         workflow=workflow,
         variant=variant,
+        fitted=graph,
         inputs=resolved,
-        counting=results(workflow.graphs[variant], workflow.manifest, variant, resolved),
+        counting=results(graph, workflow.manifest, variant, resolved),
     )
 
 
@@ -249,8 +265,7 @@ def _problems(
 ) -> list[Problem]:
     if info is None:
         return []
-    complete_inputs = resolve_models(workflow.manifest, inputs, info)
-    graph = bind(workflow.graphs[variant], workflow.manifest, variant, complete_inputs)
+    graph = _bound(workflow, variant, inputs, info)
     # Which files an instance has is older news than which nodes: the worker looks again.
     return [problem for problem in check(graph, info) if problem.code != "file_missing"]
 
@@ -269,14 +284,21 @@ def lasting_problems(workflow: Workflow, variant: str, info: ObjectInfo | None) 
     return found
 
 
+def _bound(workflow: Workflow, name: str, inputs: Mapping[str, Any], info: ObjectInfo) -> Graph:
+    """The graph as that instance would get it."""
+    variant = workflow.manifest.variant(name)
+    graph = fit_models(workflow.graphs[name], variant, info)
+    resolved = resolve_models(workflow.manifest, variant, inputs, info)
+    return bind(graph, workflow.manifest, name, resolved)
+
+
 def _model_key(
     workflow: Workflow, chosen: Alternative, inputs: Mapping[str, Any], instance: Instance
 ) -> str | None:
     """What the instance must have loaded for this job: the affinity key of the queue."""
     if not chosen.models or instance.object_info is None:
         return None
-    resolved = resolve_models(workflow.manifest, inputs, instance.object_info)
-    graph = bind(workflow.graphs[chosen.variant], workflow.manifest, chosen.variant, resolved)
+    graph = _bound(workflow, chosen.variant, inputs, instance.object_info)
     wanted = {(need.class_type, need.input) for need in chosen.models}
     names = {
         str(node["inputs"][name])

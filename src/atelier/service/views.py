@@ -135,15 +135,46 @@ class AssetView:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantView:
+    """One way in which a workflow can run, and where.
+
+    ``inputs`` are those that it uses, ``defaults`` what its graph has for those without a default.
+    ``needs`` are its model files and custom nodes, ``lacking`` those of them that are missing at
+    the instance that lacks least.
+    """
+
+    name: str
+    kind: str
+    title: str
+    available: bool | None  # None: no instance is reachable, so nobody knows
+    instances: tuple[str, ...]
+    missing: tuple[str, ...]  # in words
+    lacking: Mapping[str, Any] | None
+    inputs: tuple[str, ...]
+    requires: tuple[str, ...]
+    defaults: Mapping[str, Any]
+    needs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowView:
-    """A workflow as data: its manifest (JSON-able), the JSON Schema of its inputs, its version."""
+    """A workflow as data: its manifest (JSON-able), the JSON Schema of its inputs, its version.
+
+    Texts beside the manifest are in one language. ``example`` are inputs with which it runs.
+    """
 
     name: str
     version: str
+    title: str
+    help: str
+    category: str
+    icon: str | None
     manifest: Mapping[str, Any]
     input_schema: Mapping[str, Any]
     runnable: bool | None  # None: no instance is reachable, so nobody knows
     variant: str | None  # the one that would be used now
+    variants: tuple[VariantView, ...]
+    example: Mapping[str, Any]
     missing: tuple[str, ...] = ()  # in words, when it can't run
     origin: Origin = "shipped"
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from atelier.workflows.graph import Graph
+from atelier.workflows.graph import Graph, is_link
 from atelier.workflows.inputs import complete, draws_seed, image_refs, seed_of
 from atelier.workflows.manifest import Manifest, Target, Variant
 from atelier.workflows.problem import (
@@ -33,6 +33,7 @@ __all__ = [
     "input_at",
     "placeholders",
     "seed_of",
+    "without_left_out",
 ]
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
@@ -58,7 +59,31 @@ def bind(graph: Graph, manifest: Manifest, variant: str, inputs: Mapping[str, An
             continue
         for place in places:
             bound[place.node]["inputs"][place.input] = _written(place, value, manifest, inputs)
-    return bound
+    return without_left_out(bound, manifest.variant(variant), inputs)
+
+
+def without_left_out(graph: Graph, variant: Variant, inputs: Mapping[str, Any]) -> Graph:
+    """Return ``graph`` without the nodes that stand there for an input that is left out."""
+    gone = {
+        node_id
+        for name, nodes in variant.leave_out.items()
+        if inputs.get(name) is None
+        for node_id in nodes
+    }
+    if not gone:
+        return graph
+    return {
+        node_id: {
+            **node,
+            "inputs": {
+                name: value
+                for name, value in node["inputs"].items()
+                if not (is_link(value) and value[0] in gone)
+            },
+        }
+        for node_id, node in graph.items()
+        if node_id not in gone
+    }
 
 
 def input_at(variant: Variant, node: str, name: str) -> str | None:

@@ -8,11 +8,14 @@ from typing import Final, Literal
 from atelier.errors import NotFound
 from atelier.workflows.definition import Definition
 from atelier.workflows.inline import inline
+from atelier.workflows.lacking import Lacking, lacking
 from atelier.workflows.manifest import Style
 from atelier.workflows.nearest import listed, nearest
 from atelier.workflows.requirement import (
     Alternative,
     ModelNeed,
+    NoVariantFits,
+    fit_models,
     requirements,
     resolve_models,
     satisfied,
@@ -24,15 +27,19 @@ from atelier.workflows.workflow import LibraryInvalid, Workflow, build
 __all__ = [
     "Alternative",
     "Definition",
+    "Lacking",
     "Library",
     "LibraryInvalid",
     "ModelNeed",
+    "NoVariantFits",
     "Origin",
     "Style",
     "Workflow",
     "WorkflowUnknown",
+    "fit_models",
     "inline",
     "input_schema",
+    "lacking",
     "requirements",
     "resolve_models",
     "satisfied",

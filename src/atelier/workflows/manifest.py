@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from atelier.errors import WorkflowError
+from atelier.workflows.needs import Needs
 
 InputType = Literal[
     "text",
@@ -48,9 +49,11 @@ class Input(_Data):
     """One input of a workflow, in the caller's terms.
 
     ``min`` and ``max`` are inclusive, for a size per side, for a text its length. Numbers are
-    moved to the nearest ``step``. ``choices_from: styles`` stands for the library's styles.
-    ``prefer`` are glob patterns, best first, for a model that is left out; what matches a pattern
-    with a leading ``!`` is taken last.
+    moved to the nearest ``step``. ``choices_from: styles`` stands for the library's styles,
+    ``variants`` for the workflow's: what is chosen there is the one that runs. Models, pictures
+    and what ``decides`` leave, when they are given, only the variants that use them. ``prefer``
+    are glob patterns, best first, for a model that is left out; what matches a pattern with a
+    leading ``!`` is taken last.
     """
 
     name: Name
@@ -63,7 +66,8 @@ class Input(_Data):
     max: float | int | None = None
     step: float | int | None = Field(default=None, gt=0)
     choices: tuple[Choice, ...] = ()
-    choices_from: Literal["styles"] | None = None
+    choices_from: Literal["styles", "variants"] | None = None
+    decides: bool = False
     folder: str | None = None
     prefer: tuple[str, ...] = ()
     placeholder: Text | None = None
@@ -123,24 +127,36 @@ class Variant(_Data):
 
     Targets are written in the order of the manifest's inputs, those of a left-out input not at
     all: a later input overrides an earlier one at the same place. Without ``outputs`` every node
-    that delivers counts.
+    that delivers counts. ``requires`` are inputs without which the variant is not for the job.
+    ``leave_out`` names, by input, nodes that stand in the graph only for its sake: when it is left
+    out, so are they and every link to them. ``example`` are inputs that show the variant.
     """
 
     name: Name
-    kind: Literal["diffusion", "classic", "custom"]
+    kind: Literal["diffusion", "model", "classic", "custom"]
     graph: Name
     title: Text | None = None
     targets: dict[str, tuple[Target, ...]] = Field(default_factory=dict)
     outputs: tuple[Output, ...] = ()
+    requires: tuple[Name, ...] = ()
+    leave_out: dict[str, tuple[Name, ...]] = Field(default_factory=dict)
+    needs: Needs = Field(default_factory=Needs)
+    example: dict[str, Any] | None = None
 
 
 class Manifest(_Data):
-    """A workflow's description; ``variants`` in order of preference."""
+    """A workflow's description; ``variants`` in order of preference.
+
+    ``icon`` is the name of a Lucide icon. ``example`` are inputs to try it with, where a variant
+    has none of its own; a picture there may be ``example:NAME``, one of those that come along.
+    """
 
     name: Name
     title: Text
     help: Text | None = None
     category: str = "other"
+    icon: str | None = None
+    example: dict[str, Any] = Field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
     variants: tuple[Variant, ...] = Field(min_length=1)
 

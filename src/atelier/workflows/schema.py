@@ -22,7 +22,7 @@ def input_schema(workflow: Workflow, language: str = "en") -> dict[str, Any]:
         "additionalProperties": False,
     }
     example = {entry.name: entry.example for entry in inputs if entry.example is not None}
-    if example:
+    if example and set(schema["required"]) <= example.keys():
         schema["examples"] = [example]
     return schema
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -14,6 +14,8 @@ from atelier.workflows.graph import Graph
 from atelier.workflows.manifest import Choice, Input, Manifest, Style, Variant
 from atelier.workflows.problem import InputProblem
 from atelier.workflows.values import normalise
+
+EXAMPLE: Final = "example:"  # begins the name of a picture that comes along
 
 
 class LibraryInvalid(ConfigurationError):
@@ -47,7 +49,7 @@ def build(manifest: Manifest, graphs: Mapping[str, Graph], styles: Mapping[str, 
     Raises LibraryInvalid with every place where manifest and graphs don't fit each other.
     """
     manifest = manifest.model_copy(
-        update={"inputs": tuple(_with_choices(entry, styles) for entry in manifest.inputs)}
+        update={"inputs": tuple(_with_choices(one, manifest, styles) for one in manifest.inputs)}
     )
     manifest = with_batch_size(manifest)
     problems = [f"workflow {manifest.name}: {problem}" for problem in _problems(manifest, graphs)]
@@ -68,13 +70,16 @@ def content_of(manifest: Manifest, graphs: Mapping[str, Graph]) -> dict[str, Any
     }
 
 
-def _with_choices(entry: Input, styles: Mapping[str, Style]) -> Input:
+def _with_choices(entry: Input, manifest: Manifest, styles: Mapping[str, Style]) -> Input:
     if entry.choices_from is None:
         return entry
-    choices = tuple(
-        Choice(value=style.name, title=style.title, help=style.help, data=style.model_dump())
-        for style in styles.values()
-    )
+    if entry.choices_from == "variants":
+        choices = tuple(Choice(value=one.name, title=one.title) for one in manifest.variants)
+    else:
+        choices = tuple(
+            Choice(value=style.name, title=style.title, help=style.help, data=style.model_dump())
+            for style in styles.values()
+        )
     return entry.model_copy(update={"choices": choices})
 
 
@@ -97,9 +102,22 @@ def _problems(manifest: Manifest, graphs: Mapping[str, Graph]) -> Iterator[str]:
                 normalise(entry, value)
             except InputProblem as problem:
                 yield f"the {field} of {entry.name} {problem.problem}"
+    yield from _example_problems(manifest, manifest.example)
     for variant in manifest.variants:
         problems = _variant_problems(variant, graphs[variant.name], manifest)
         yield from (f"variant {variant.name}: {problem}" for problem in problems)
+
+
+def _example_problems(manifest: Manifest, example: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in example.items():
+        entry = manifest.input(name)
+        if entry is None:
+            yield f"the example has {name}, which is no input"
+        elif not (isinstance(value, str) and value.startswith(EXAMPLE)):
+            try:
+                normalise(entry, value)
+            except InputProblem as problem:
+                yield f"the example of {name} {problem.problem}"
 
 
 def _variant_problems(variant: Variant, graph: Graph, manifest: Manifest) -> Iterator[str]:
@@ -118,6 +136,20 @@ def _variant_problems(variant: Variant, graph: Graph, manifest: Manifest) -> Ite
     for output in variant.outputs:
         if output.node not in graph:
             yield f"node {output.node} is an output and not in {variant.graph}"
+    yield from _example_problems(manifest, variant.example or {})
+    for name in (*variant.requires, *variant.leave_out):
+        if manifest.input(name) is None:
+            yield f"it requires or leaves out {name}, which is no input"
+    for nodes in variant.leave_out.values():
+        yield from (
+            f"node {node} is left out and not in {variant.graph}"
+            for node in nodes
+            if node not in graph
+        )
+    for model in variant.needs.models:
+        entry = manifest.input(model.input) if model.input else None
+        if model.input and (entry is None or entry.type != "model"):
+            yield f"{model.file} is chosen by {model.input}, which is no input of type model"
 
 
 def _placeholder_problem(path: tuple[str, ...], manifest: Manifest) -> str | None:

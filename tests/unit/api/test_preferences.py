@@ -1,6 +1,6 @@
 import pytest
 
-from atelier.api.preferences import MAX_WAIT_SECONDS, preferences
+from atelier.api.preferences import MAX_WAIT_SECONDS, preferences, preferred_language
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,25 @@ def test_picture_waits_a_minute_unless_told_otherwise():
 )
 def test_format_is_wanted_when_it_comes_first(accept, format):
     assert preferences(None, accept).picture_format == format
+
+
+@pytest.mark.parametrize(
+    ("accept", "language"),
+    [
+        (None, "en"),
+        ("", "en"),
+        ("*", "en"),
+        ("fr-FR, de;q=0.9", "en"),
+        ("zh", "zh-Hans"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh-Hans"),
+        ("zh-TW,zh;q=0.9,en;q=0.8", "zh-Hant"),
+        ("zh-Hant-HK", "zh-Hant"),
+        ("zh-Hans-HK", "zh-Hans"),
+        ("en;q=0.5, zh-HK;q=0.7", "zh-Hant"),
+        ("zh;q=0, en;q=0.1", "en"),
+        ("zh;q=nonsense", "en"),
+        ("fr, zh-TW;q=0.3", "zh-Hant"),
+    ],
+)
+def test_language_is_the_one_liked_best_of_those_there_are(accept, language):
+    assert preferred_language(accept) == language

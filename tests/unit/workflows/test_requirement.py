@@ -92,6 +92,9 @@ def test_a_model_left_out_is_chosen_from_the_instance(
     style_change: Workflow, object_info: ObjectInfo, classic_info: ObjectInfo
 ) -> None:
     manifest = style_change.manifest
-    assert resolve_models(manifest, {}, object_info) == {"model": "tiny-a.safetensors"}
-    assert resolve_models(manifest, {"model": "x"}, object_info) == {"model": "x"}
-    assert resolve_models(manifest, {}, classic_info) == {}
+    diffusion, classic = manifest.variants
+    chosen = resolve_models(manifest, diffusion, {}, object_info)
+    assert chosen == {"model": "tiny-a.safetensors"}
+    assert resolve_models(manifest, diffusion, {"model": "x"}, object_info) == {"model": "x"}
+    assert resolve_models(manifest, diffusion, {}, classic_info) == {}
+    assert resolve_models(manifest, classic, {}, object_info) == {}

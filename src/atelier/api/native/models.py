@@ -184,15 +184,37 @@ class AssetModel(BaseModel):
     created_at: str
 
 
+class VariantModel(BaseModel):
+    name: str
+    kind: Literal["diffusion", "model", "classic", "custom"]
+    title: str
+    available: bool | None = Field(description="null: no instance is reachable.")
+    instances: list[str] = Field(description="Those that can run it now.")
+    missing: list[str] = Field(description="What they lack, in words, where none can.")
+    lacking: dict[str, Any] | None = Field(
+        description="The same as data: models and custom nodes, where each goes and comes from."
+    )
+    inputs: list[str] = Field(description="The inputs that it uses.")
+    requires: list[str] = Field(description="Those that it can't do without.")
+    defaults: dict[str, Any] = Field(description="What it uses for inputs that are left out.")
+    needs: dict[str, Any] = Field(description="All models and custom nodes, there or not.")
+
+
 class WorkflowModel(BaseModel):
     name: str
     version: str
-    manifest: dict[str, Any]
-    input_schema: dict[str, Any]
+    title: str = Field(description="In the language of `Accept-Language`.")
+    help: str
+    category: str
+    icon: str | None = Field(description="A Lucide icon's name.")
     runnable: bool | None = Field(description="null: no instance is reachable.")
-    variant: str | None
+    variant: str | None = Field(description="The one that would be used now.")
     missing: list[str]
     origin: Literal["shipped", "folder", "own"]
+    variants: list[VariantModel] = Field(description="The best first.")
+    example: dict[str, Any] = Field(description="Inputs to try it with.")
+    input_schema: dict[str, Any]
+    manifest: dict[str, Any] = Field(description="With texts in all languages.")
 
 
 class WorkflowListModel(BaseModel):

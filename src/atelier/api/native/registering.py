@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from atelier.api.documents import PROBLEMS_OF_ONE
 from atelier.api.json import Json
 from atelier.api.native.body import json_object
+from atelier.api.native.language import AcceptLanguage, in_language
 from atelier.api.native.models import (
     PATCH_EXAMPLE,
     REGISTER_EXAMPLE,
@@ -15,6 +16,7 @@ from atelier.api.native.models import (
     WorkflowVersionListModel,
 )
 from atelier.api.native.render import version_json, workflow_detail_json
+from atelier.api.preferences import preferred_language
 from atelier.service import Services
 from atelier.workflows.library import Workflow
 
@@ -30,8 +32,12 @@ def registering_router(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/workflows", tags=["workflows"], responses=PROBLEMS_OF_ONE)
     overview, workflows = services.overview, services.workflows
 
-    def detail(workflow: Workflow, *, present: bool = True) -> dict[str, Any]:
-        view = overview.workflow(workflow.name) if present else overview.view_of(workflow)
+    def detail(workflow: Workflow, *, present: bool = True, language: str = "en") -> dict[str, Any]:
+        view = (
+            overview.workflow(workflow.name, language)
+            if present
+            else overview.view_of(workflow, language=language)
+        )
         return workflow_detail_json(view, workflow.graphs, overview.checks(workflow))
 
     @router.get("/{name}", response_model=WorkflowDetailModel, summary="Look at a workflow")
@@ -40,12 +46,17 @@ def registering_router(services: Services) -> APIRouter:
         version: Annotated[
             str | None, Query(description="One of its versions, by hash or number.", max_length=64)
         ] = None,
+        accept_language: AcceptLanguage = None,
     ) -> Response:
-        """Its manifest, its graphs, a JSON Schema of its inputs, and how it would fare at each
-        instance."""
+        """Its manifest, its graphs, a JSON Schema of its inputs, its variants with what each
+        needs, and how it would fare at each instance."""
+        language = preferred_language(accept_language)
         if version is None:
-            return Json(detail(await workflows.find(name)))
-        return Json(detail(await workflows.version(name, version), present=False))
+            shown = detail(await workflows.find(name), language=language)
+        else:
+            found = await workflows.version(name, version)
+            shown = detail(found, present=False, language=language)
+        return Json(shown, headers=in_language(language))
 
     @router.put(
         "/{name}",

@@ -96,12 +96,18 @@ def workflow_json(workflow: WorkflowView) -> dict[str, Any]:
     return {
         "name": workflow.name,
         "version": workflow.version,
-        "manifest": workflow.manifest,
-        "input_schema": workflow.input_schema,
+        "title": workflow.title,
+        "help": workflow.help,
+        "category": workflow.category,
+        "icon": workflow.icon,
         "runnable": workflow.runnable,
         "variant": workflow.variant,
         "missing": workflow.missing,
         "origin": workflow.origin,
+        "variants": [asdict(variant) for variant in workflow.variants],
+        "example": workflow.example,
+        "input_schema": workflow.input_schema,
+        "manifest": workflow.manifest,
     }
 
 

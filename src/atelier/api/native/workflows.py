@@ -17,9 +17,11 @@ from atelier.api.native.conversion import (
     Quality,
     conversion_of_texts,
 )
+from atelier.api.native.language import AcceptLanguage, in_language
 from atelier.api.native.models import JobModel, WorkflowListModel
 from atelier.api.native.render import workflow_json
 from atelier.api.native.submit import IdempotencyKey, Prefer, checked_key, submit
+from atelier.api.preferences import preferred_language
 from atelier.media.conversion import conversion_of
 from atelier.service import Services, Submission, WorkflowView
 
@@ -31,13 +33,12 @@ def workflows_router(services: Services) -> APIRouter:
     overview = services.overview
 
     @router.get("", response_model=WorkflowListModel, summary="List workflows")
-    async def list_workflows() -> Response:
-        return Json(
-            {
-                "workflows": [workflow_json(view) for view in overview.workflows()],
-                "problems": overview.workflow_problems(),
-            }
-        )
+    async def list_workflows(accept_language: AcceptLanguage = None) -> Response:
+        """Texts beside the manifests are in the language of `Accept-Language`."""
+        language = preferred_language(accept_language)
+        shown = [workflow_json(view) for view in overview.workflows(language)]
+        body = {"workflows": shown, "problems": overview.workflow_problems()}
+        return Json(body, headers=in_language(language))
 
     @router.post(
         "/{name}",
