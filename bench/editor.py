@@ -17,7 +17,7 @@ _READY = """(async () => {
   const ready = () => {
     const app = window.app ?? window.comfyAPI?.app?.app
     const known = window.LiteGraph?.registered_node_types ?? {}
-    return app?.graph && app.canvas && Object.keys(known).length > 50 ? app : undefined
+    return app?.vueAppReady && app.canvas && known.KSampler ? app : undefined
   }
   while (!ready()) await new Promise(resolve => setTimeout(resolve, 200))
   Math.random = () => 0

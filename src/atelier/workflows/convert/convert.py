@@ -92,15 +92,16 @@ class _Export:
         pick: Pick,
         now: datetime | None,
     ) -> None:
-        self._root = root
         self._object_info = object_info
         self._problems = problems
         self._pick = pick
         self._now = now
+        self._places = list(walk(root))
+        self._close: dict[str, tuple[str, ...]] = {}
 
     def graph(self) -> Graph:
         graph: Graph = {}
-        for scope, node in walk(self._root):
+        for scope, node in self._places:
             if scope.roles[node.id] != "node" or node.off or scope.off:
                 continue
             face = scope.faces.get(node.id)
@@ -150,9 +151,8 @@ class _Export:
 
     def _look_up(self, name: str, widget: str) -> str | None:
         """What ``%name.widget%`` stands for: the node is known by its alias, then its title."""
-        places = list(walk(self._root))
-        alias = [one for one in places if one[1].properties.get("Node name for S&R") == name]
-        titled = [one for one in places if one[1].title == name]
+        alias = [one for one in self._places if one[1].properties.get("Node name for S&R") == name]
+        titled = [one for one in self._places if one[1].title == name]
         for scope, node in (alias or titled)[:1]:
             face = scope.faces.get(node.id)
             if face is not None and widget in face.values:
@@ -160,8 +160,10 @@ class _Export:
         return None
 
     def _missing(self, node_id: str, node: EditorNode) -> Problem:
-        known = sorted(self._object_info.classes)
-        close = nearest(node.type, known)
+        known = self._object_info.classes
+        if node.type not in self._close:
+            self._close[node.type] = nearest(node.type, sorted(known))
+        close = self._close[node.type]
         called = f' ("{node.title}")' if node.title else ""
         message = (
             f"Node {node_id}{called}: there is no node {node.type} "

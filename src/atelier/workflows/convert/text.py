@@ -73,11 +73,12 @@ def replace_variables(
     """
 
     def replaced(found: re.Match[str]) -> str:
-        name = found[1]
-        if name.startswith("date:") and "." not in name:
-            return found[0] if now is None else _date(name.removeprefix("date:"), now)
-        node, dot, widget = name.partition(".")
-        value = look_up(node, widget) if dot and "." not in widget else None
+        name, *rest = found[1].split(".")
+        if len(rest) != 1:
+            if now is None or not name.startswith("date:"):
+                return found[0]
+            return _date(name.removeprefix("date:"), now)
+        value = look_up(name, rest[0])
         return found[0] if value is None else _NOT_IN_NAMES.sub("_", value)
 
     return _VARIABLE.sub(replaced, text)
