@@ -114,6 +114,13 @@ def test_a_faulty_file_keeps_what_was_there_and_is_told(folder: Folder) -> None:
     assert folder.color() == 3
 
 
+def test_a_file_in_the_ui_format_is_told_how_to_become_a_workflow(folder: Folder) -> None:
+    folder.write("drawn.json", {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": []})
+    folder.look()
+    assert any("atelier workflows convert" in problem for problem in folder.library.problems)
+    assert "plain" in folder.library.names()
+
+
 def test_a_file_whose_name_leads_elsewhere_is_refused(folder: Folder) -> None:
     folder.write("a{b}.json", graph())
     folder.write("inline/graph.json", graph())
