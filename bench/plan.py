@@ -3,6 +3,7 @@
 import random
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.graphs import Colours
 
@@ -13,10 +14,17 @@ def _colours() -> Colours:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``comfyui`` is the address that is used directly and by atelier; quick: a few of each."""
+    """``comfyui`` is the address that is used directly and by atelier; quick: a few of each.
+
+    ``templates`` is a folder of graphs in UI format, ``chromium`` the browser to export them with,
+    ``exports`` where to write what it exports.
+    """
 
     comfyui: str
     quick: bool = False
+    templates: Path | None = None
+    chromium: str | None = None
+    exports: Path | None = None
     colours: Colours = field(default_factory=_colours)
 
     def size(self, whole: int, quick: int) -> int:

@@ -264,6 +264,16 @@ async def test_graph_that_is_none_is_refused(client):
     assert document["code"].startswith(("WORKFLOW", "GRAPH"))
 
 
+async def test_ui_graph_waits_for_an_instance_that_can_read_it(client):
+    graph = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": []}
+    async with client.post("/v1/jobs", json={"workflow": graph}) as answer:
+        document = await answer.json(content_type="application/problem+json")
+    assert (answer.status, document["code"]) == (503, "CONVERSION_UNAVAILABLE")
+    assert document["retryable"] is True
+    assert "Export (API)" in document["hint"]
+    assert "Retry-After" in answer.headers
+
+
 async def test_state_is_as_the_document_describes_it(client, submit):
     await submit()
     for path, model in (

@@ -111,6 +111,30 @@ def test_latency_is_measured(tmp_path):
     assert not list(tmp_path.iterdir()), "something was left behind"
 
 
+@pytest.mark.parametrize(
+    ("here", "there", "told"),
+    [
+        ({"a": 1, "b": [1, "x"]}, {"b": [1.0, "x"], "a": 1}, []),  # order and 1.0 are no difference
+        ({"a": 1}, {"a": True}, ["/a is 1, the front end has true"]),
+        ({"a": [1, 2]}, {"a": [1]}, ["/a is [1, 2], the front end has [1]"]),
+        ({"a": {"b": 1}}, {"a": {}}, ["/a/b is only in ours: 1"]),
+        ({}, {"a": None}, ["/a is only in the front end's: null"]),
+    ],
+)
+def test_differences_of_two_exports_are_named(bench, here, there, told):
+    assert list(bench("conversion").differences(here, there)) == told
+
+
+def test_graphs_to_convert_are_those_in_ui_format(bench, tmp_path):
+    (tmp_path / "a.ui.json").write_text('{"nodes": [], "links": []}')
+    (tmp_path / "index.json").write_text("[1]")
+    (tmp_path / "broken.json").write_text("{")
+    conversion = bench("conversion")
+    assert [name for name, _ in conversion.read_graphs(tmp_path)] == ["a.ui.json"]
+    conversion.write_export(tmp_path, "a.ui.json", {"1": {}})
+    assert (tmp_path / "a.api.json").read_text() == '{\n  "1": {}\n}\n'
+
+
 def test_unknown_figure_is_refused_with_the_names():
     run = subprocess.run(
         [sys.executable, "-m", "bench", "latancy"],

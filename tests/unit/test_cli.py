@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image, PngImagePlugin
 from pydantic import AliasChoices
 from sqlalchemy import create_engine, text
 from typer.testing import CliRunner
@@ -66,7 +67,7 @@ def test_commands_are_those_that_people_script_against():
         "up", "api", "worker", "engine", "doctor", "migrate", "run", "workflows", "webhooks",
     }  # fmt: skip
     assert {path[1] for path in COMMANDS if len(path) == 2} == {
-        "list", "show", "add", "remove", "check", "reference", "secret",
+        "list", "show", "add", "remove", "check", "convert", "reference", "secret",
     }  # fmt: skip
 
 
@@ -130,6 +131,84 @@ def test_unknown_workflow_lists_what_there_is(atelier):
     code, _, err = atelier("workflows", "show", "style_chang")
     assert code == 1
     assert "style_change" in err
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+UI = GOLDEN / "convert" / "text_to_image.ui.json"
+API = json.loads((GOLDEN / "convert" / "text_to_image.api.json").read_text())
+KNOWN = ("--object-info", str(GOLDEN / "object_info.json"))
+
+
+def test_ui_graph_is_printed_as_an_api_graph(atelier):
+    code, out, _ = atelier("workflows", "convert", str(UI), *KNOWN)
+    assert (code, json.loads(out)) == (0, API)
+
+
+def test_api_graph_is_written_where_it_is_asked_for(atelier, tmp_path):
+    code, out, _ = atelier("workflows", "convert", str(UI), *KNOWN, "-o", "api.json")
+    assert (code, out) == (0, "")
+    assert json.loads((tmp_path / "api.json").read_text()) == API
+
+
+def test_what_is_converted_already_needs_nobody(atelier, tmp_path):
+    (tmp_path / "api.json").write_text(json.dumps(API))
+    code, out, _ = atelier("workflows", "convert", "api.json")
+    assert (code, json.loads(out)) == (0, API)
+
+
+@pytest.mark.parametrize("form", ["png", "webp"])
+def test_graph_in_a_picture_is_found(form, atelier, tmp_path):
+    picture, text = Image.new("RGB", (8, 8)), UI.read_text()
+    if form == "png":
+        more = PngImagePlugin.PngInfo()
+        more.add_text("workflow", text)
+        picture.save(tmp_path / "a.png", pnginfo=more)
+    else:
+        fields = picture.getexif()
+        fields[0x010F] = f"workflow:{text}"
+        picture.save(tmp_path / "a.webp", exif=fields)
+    code, out, _ = atelier("workflows", "convert", f"a.{form}", *KNOWN)
+    assert (code, json.loads(out)) == (0, API)
+
+
+def test_what_a_picture_says_has_run_goes_first(atelier, tmp_path):
+    more = PngImagePlugin.PngInfo()
+    more.add_text("workflow", UI.read_text())
+    more.add_text("prompt", json.dumps({**API, "9": {**API["7"], "is_changed": [float("nan")]}}))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=more)
+    code, out, _ = atelier("workflows", "convert", "a.png")
+    assert (code, json.loads(out)) == (0, {**API, "9": {**API["7"], "is_changed": [None]}})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("none.json", None, "can't be read"),
+        ("broken.json", b"{", "is not JSON"),
+        ("broken.png", b"no picture", "can't be read as a picture"),
+        ("list.json", b"[]", "not an object"),
+    ],
+)
+def test_file_that_is_no_graph_is_told(name, content, told, atelier, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    code, _, err = atelier("workflows", "convert", name, *KNOWN)
+    assert code == 1
+    assert told in err
+
+
+def test_picture_without_a_graph_is_told(atelier, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    code, _, err = atelier("workflows", "convert", "a.png")
+    assert code == 1
+    assert "holds no workflow" in err
+
+
+def test_converting_without_an_instance_says_what_to_do(atelier):
+    code, _, err = atelier("workflows", "convert", str(UI), "--comfyui", "http://127.0.0.1:9")
+    assert code == 1
+    assert "127.0.0.1:9" in err
+    assert "--object-info" in err
 
 
 def test_migrate_makes_the_database(atelier, tmp_path):

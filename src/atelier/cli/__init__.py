@@ -173,6 +173,33 @@ def webhooks_secret(data_dir: DataDir = None) -> None:
     typer.echo(run_async(show_webhook_secret(data_dir=data_dir)))
 
 
+@workflows.command("convert")
+def workflows_convert(
+    file: Annotated[
+        Path, typer.Argument(help="A graph in ComfyUI's UI format, or a picture that holds one.")
+    ],
+    object_info: Annotated[
+        Path | None,
+        typer.Option("--object-info", help="ComfyUI's answer to GET /object_info, as a file."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where it goes; default: printed.")
+    ] = None,
+    comfyui: Instances = None,
+) -> None:
+    """Print the API graph, as ComfyUI's own Export (API) does.
+
+    Example: `atelier workflows convert ui.json --object-info object_info.json -o api.json`
+    """
+    from atelier.cli.convert import convert_file, write
+
+    text = run_async(convert_file(file, object_info=object_info, comfyui_urls=comfyui))
+    if output is None:
+        typer.echo(text)
+    else:
+        write(text, output)
+
+
 def main() -> None:
     """The entry point: errors become a sentence, a hint and an exit code."""
     try:

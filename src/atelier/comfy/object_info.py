@@ -148,7 +148,7 @@ class ObjectInfo:
 def _node(class_type: str, node: Mapping[str, Any]) -> NodeInfo:
     return NodeInfo(
         class_type,
-        {spec.name: spec for spec in _inputs(node)},
+        {spec.name: spec for spec in input_specs(node)},
         tuple(_type(output) for output in _listed(node.get("output"))),
         bool(node.get("output_node")),
         str(node.get("display_name") or class_type),
@@ -157,7 +157,8 @@ def _node(class_type: str, node: Mapping[str, Any]) -> NodeInfo:
     )
 
 
-def _inputs(node: Mapping[str, Any]) -> Iterator[InputSpec]:
+def input_specs(node: Mapping[str, Any]) -> Iterator[InputSpec]:
+    """Yield the inputs of one class as /object_info has it: required ones, then optional ones."""
     sections = node.get("input")
     order = node.get("input_order")
     if not isinstance(sections, Mapping):

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from atelier.comfy.object_info import ObjectInfo
@@ -15,7 +16,7 @@ from atelier.service.fitting import Fitted, Wish, fit
 from atelier.workflows.bind import bind, complete, draws_seed, input_at, seed_of
 from atelier.workflows.check import Problem, check
 from atelier.workflows.copies import repeat, results
-from atelier.workflows.formats import named_types
+from atelier.workflows.formats import graph_of, named_types
 from atelier.workflows.graph import Graph
 from atelier.workflows.library import (
     Alternative,
@@ -95,14 +96,16 @@ class Planner:
         return fit(manifest, wish, models)
 
     def plan(self, workflow: str | Mapping[str, Any], inputs: Mapping[str, Any]) -> Planned:
-        """Raises WorkflowUnknown, GraphMalformed, InputsInvalid, NoVariantFits, GraphInvalid,
-        CannotRun.
+        """A graph may be in ComfyUI's UI format: the instance that knows most of it converts it.
+
+        Raises WorkflowUnknown, GraphMalformed, ConversionFailed, ConversionUnavailable,
+        InputsInvalid, NoVariantFits, GraphInvalid, CannotRun.
         """
         named = isinstance(workflow, str)
         if isinstance(workflow, str):
             found = self._library.get(workflow)
         else:
-            found = inline(workflow, inputs, self._pool.knowing(named_types(workflow)))
+            found = inline(self._graph(workflow), inputs)
         completed = complete(found.manifest, inputs, rng=self._rng)
         alternatives = requirements(found, completed)
         chosen, instance = self._choose(alternatives)
@@ -131,6 +134,10 @@ class Planner:
             (one.id for one in self._pool.instances if address in (one.id, one.url.rstrip("/"))),
             None,
         )
+
+    def _graph(self, body: Mapping[str, Any]) -> Graph:
+        known = self._pool.knowing(named_types(body))
+        return graph_of(body, known, pick=self._rng.choice, now=datetime.now().astimezone())
 
     def _choose(
         self, alternatives: Sequence[Alternative]

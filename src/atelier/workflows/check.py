@@ -23,6 +23,7 @@ ProblemCode = Literal[
     "link_broken",
     "cycle",
     "no_outputs",
+    "malformed",
 ]
 
 # ComfyUI would take a literal here and fail when the node runs; no widget gives such a value.

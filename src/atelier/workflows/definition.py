@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from atelier.comfy.object_info import ObjectInfo
 from atelier.errors import WorkflowError
 from atelier.workflows.check import check_links
+from atelier.workflows.convert import ConversionFailed
 from atelier.workflows.derive import GRAPH_FILE, derive
 from atelier.workflows.formats import graph_of
 from atelier.workflows.graph import Graph, GraphMalformed
@@ -109,6 +110,9 @@ def described(
         except GraphMalformed as error:
             where = "" if len(graphs) == 1 else f"{key}: "
             problems += [f"{where}{problem}" for problem in error.problems]
+        except ConversionFailed as error:
+            where = "" if len(graphs) == 1 else f"{key}: "
+            problems += [f"{where}{problem.message.rstrip('.')}" for problem in error.problems]
     manifest = None
     try:
         if "variants" in about:

@@ -21,7 +21,7 @@ from atelier.workflows.definition import (
     is_name,
 )
 from atelier.workflows.derive import GRAPH_FILE
-from atelier.workflows.formats import graph_of
+from atelier.workflows.formats import ConversionUnavailable, graph_of
 from atelier.workflows.graph import GraphMalformed
 from atelier.workflows.manifest import Style
 
@@ -32,6 +32,8 @@ _READERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     ".toml": lambda data: tomllib.loads(data.decode()),
 }
 _STYLES: Final = "styles"
+# Files are read before any instance is asked.
+_UI_FORMAT: Final = "it is in the UI format; `atelier workflows convert` makes an API graph of it"
 
 
 class _Faulty(Exception):
@@ -181,10 +183,14 @@ def _read_folder(folder: Folder, name: str) -> Definition | None:
             problems += error.problems
         except GraphMalformed as error:
             problems += [f"{graph}: {problem}" for problem in error.problems]
+        except ConversionUnavailable:
+            problems.append(f"{graph}: {_UI_FORMAT}")
     if problems:
         raise _Faulty(*problems)
     try:
         return described(name, about, graphs)
+    except ConversionUnavailable:
+        raise _Faulty(f"{file}: {_UI_FORMAT}") from None
     except DefinitionInvalid as error:
         raise _Faulty(*(f"{file}: {problem}" for problem in error.problems)) from error
 
@@ -208,6 +214,8 @@ def _read_file(file: Folder) -> Definition | None:
 def _defined(file: Folder, name: str, body: Any) -> Definition:
     try:
         return define(name, body)
+    except ConversionUnavailable:
+        raise _Faulty(f"{file}: {_UI_FORMAT}") from None
     except DefinitionInvalid as error:
         raise _Faulty(*(f"{file}: {problem}" for problem in error.problems)) from error
 

@@ -54,7 +54,7 @@ def test_title_help_and_category_may_stand_beside_the_inputs() -> None:
     ("body", "said"),
     [
         ({}, ["it has no nodes"]),
-        ({"nodes": [], "links": []}, ["editor's format"]),
+        ({"1": "nonsense"}, ["node 1 is a text"]),
         ({"1": {}, "2": 3}, ["node 1 has no class_type", "node 2 is a number"]),
         ({"workflow": GRAPH, "inputs": ["a", "b"]}, ["a is not an input", "b is not an input"]),
         ({"workflow": GRAPH, "inputs": "color"}, ["inputs is a list of names"]),

@@ -121,7 +121,7 @@ def test_a_model_given_as_input_is_required() -> None:
 
 def test_a_malformed_graph_is_refused() -> None:
     with pytest.raises(GraphMalformed):
-        inline({"nodes": [], "links": []}, {})
+        inline({"1": "nonsense"}, {})
 
 
 def test_the_way_from_graph_to_requirement_is_short(trivial: Graph) -> None:

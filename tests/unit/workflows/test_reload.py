@@ -9,6 +9,7 @@ import pytest
 
 from atelier.workflows.library import Library, LibraryInvalid
 
+SHIPPED = Library([]).names()
 STYLE = {"title": "Pixel art", "prompt": "Pixel Art, 16 bit", "classic": {"look": "cartoon"}}
 
 
@@ -93,7 +94,7 @@ def test_files_that_come_change_and_go_are_followed(folder: Folder) -> None:
     assert folder.library.revision > revision
     (folder.path / "new.json").unlink()
     assert folder.look() is True
-    assert folder.library.names() == ("style_change", "plain")
+    assert folder.library.names() == (*SHIPPED, "plain")
 
 
 def test_a_faulty_file_keeps_what_was_there_and_is_told(folder: Folder) -> None:
@@ -110,11 +111,18 @@ def test_a_faulty_file_keeps_what_was_there_and_is_told(folder: Folder) -> None:
         assert folder.color() == 0
     with pytest.raises(LibraryInvalid):
         Library([folder.path])
-    assert Library([folder.path], strict=False).names() == ("style_change",)
+    assert Library([folder.path], strict=False).names() == SHIPPED
     folder.write("plain.json", graph(3))
     assert folder.look() is True
     assert folder.library.problems == ()
     assert folder.color() == 3
+
+
+def test_a_file_in_the_ui_format_is_told_how_to_become_a_workflow(folder: Folder) -> None:
+    folder.write("drawn.json", {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": []})
+    folder.look()
+    assert any("atelier workflows convert" in problem for problem in folder.library.problems)
+    assert "plain" in folder.library.names()
 
 
 def test_a_file_whose_name_leads_elsewhere_is_refused(folder: Folder) -> None:
@@ -124,7 +132,7 @@ def test_a_file_whose_name_leads_elsewhere_is_refused(folder: Folder) -> None:
     folder.look()
     assert len(folder.library.problems) == 2
     assert all("can't be a workflow's name" in problem for problem in folder.library.problems)
-    assert folder.library.names() == ("style_change", "My portrait (API)", "plain")
+    assert folder.library.names() == (*SHIPPED, "My portrait (API)", "plain")
 
 
 def test_a_faulty_override_leaves_the_shipped_workflow(folder: Folder) -> None:
@@ -134,7 +142,7 @@ def test_a_faulty_override_leaves_the_shipped_workflow(folder: Folder) -> None:
     folder.write("style_change.json", graph(4))
     folder.look()
     assert folder.library.origin("style_change") == "folder"
-    assert folder.library.names()[0] == "style_change"
+    assert folder.library.names() == (*SHIPPED, "plain")
     (folder.path / "style_change.json").unlink()
     folder.look()
     assert folder.library.origin("style_change") == "shipped"
@@ -180,7 +188,7 @@ def test_hidden_files_and_backups_are_nothing(folder: Folder) -> None:
     (folder.path / "empty").mkdir()
     folder.look()
     assert folder.library.problems == ()
-    assert folder.library.names() == ("style_change", "plain")
+    assert folder.library.names() == (*SHIPPED, "plain")
 
 
 def test_a_registered_workflow_goes_before_a_file_and_uncovers_it(folder: Folder) -> None:

@@ -30,7 +30,7 @@ def _short(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class SubmitJob(BaseModel):
-    """Work to do: a workflow by name, or a graph in ComfyUI's API format, and its inputs."""
+    """Work to do: a workflow by name, or a graph in ComfyUI's API or UI format, and its inputs."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [SUBMIT_EXAMPLE]}, title="Submit a job"
@@ -39,7 +39,7 @@ class SubmitJob(BaseModel):
     workflow: Annotated[
         str | dict[str, Any],
         AfterValidator(checked_plain),
-        Field(description="Name of a workflow, or a whole graph in ComfyUI's API format."),
+        Field(description="Name of a workflow, or a whole graph in ComfyUI's API or UI format."),
     ]
     inputs: Annotated[
         dict[str, Any],
