@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from atelier.events.event import COALESCED_TYPES, TERMINAL_TYPES, Event, Order
+from atelier.events.event import COALESCED_TYPES, OPTIONAL_TYPES, TERMINAL_TYPES, Event, Order
 
 _EVENTS_PER_JOB = 100
 
@@ -44,8 +44,7 @@ class Recent:
         return len(self._trails)
 
     def add(self, event: Event) -> None:
-        # A preview is worth nothing a moment later, and large.
-        if event.type != "preview":
+        if event.type not in OPTIONAL_TYPES:
             trail = self._trails.get(event.job)
             if trail is None:
                 trail = self._trails[event.job] = _Trail(event.user)
@@ -62,6 +61,11 @@ class Recent:
                 return
             del self._trails[job]
             self._forgotten = max(self._forgotten, max(e.order for e in trail.events.values()))
+
+    def progress(self, job: str) -> Event | None:
+        """The newest progress of ``job``, unless it has ended since."""
+        trail = self._trails.get(job)
+        return None if trail is None or trail.ended_ms is not None else trail.events.get("progress")
 
     def since(
         self, last: Order | None, *, job: str | None, user: str | None
