@@ -1,6 +1,7 @@
 """What the dialects call: jobs, assets, templates, state of the whole. No HTTP, no SQL text."""
 
 from atelier.service.assets import AssetContent, Assets
+from atelier.service.files import FileName, Files
 from atelier.service.generations import Generations, Submission
 from atelier.service.notices import Notices
 from atelier.service.overview import Overview
@@ -13,6 +14,7 @@ from atelier.service.views import (
     InstanceView,
     JobPage,
     JobView,
+    LineView,
     OutputView,
     QueuedPrompt,
     QueuesView,
@@ -27,6 +29,8 @@ __all__ = [
     "AssetContent",
     "AssetView",
     "Assets",
+    "FileName",
+    "Files",
     "Generations",
     "Health",
     "InstanceCheck",
@@ -34,6 +38,7 @@ __all__ = [
     "InstanceView",
     "JobPage",
     "JobView",
+    "LineView",
     "Notices",
     "OutputView",
     "Overview",

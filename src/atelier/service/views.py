@@ -39,6 +39,8 @@ class OutputView:
     fps: float | None = None
     frames: int | None = None
     text: str | None = None  # what a short text says
+    # How the instance named it: key (images, gifs, text, ...), subfolder, type (output, temp).
+    source: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "OutputView":
@@ -60,6 +62,7 @@ class OutputView:
             fps=record.get("fps"),
             frames=record.get("frames"),
             text=record.get("text"),
+            source=record.get("source"),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,6 +98,17 @@ class JobView:
 class JobPage:
     jobs: tuple[JobView, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """What runs, oldest first, and what waits, next one first; the numbers count those not shown
+    too."""
+
+    running: tuple[JobView, ...]
+    waiting: tuple[JobView, ...]
+    running_count: int
+    waiting_count: int
 
 
 @dataclass(frozen=True, slots=True)
