@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -15,17 +15,19 @@ from atelier.database import Database
 from atelier.errors import AtelierError, Conflict
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
-from atelier.jobs.job import TERMINAL, Job, NewJob
+from atelier.jobs.job import RUNNING, TERMINAL, Job, NewJob
 from atelier.jobs.queue import JobQueue
 from atelier.media.catalog import Catalog
 from atelier.media.conversion import Conversion
 from atelier.service.assets import Assets
 from atelier.service.estimates import Estimates
+from atelier.service.files import Files
 from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
+from atelier.service.snapshot import snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
-from atelier.service.views import JobPage, JobView, OutputView, WebhookView
+from atelier.service.views import JobPage, JobView, LineView, OutputView, WebhookView
 from atelier.service.workflows import Workflows
 
 log = structlog.get_logger(__name__)
@@ -91,6 +93,7 @@ class Generations(Stopping):
         notices: Notices,
         waiting_because: Callable[[Job], str | None],
         on_accepted: Callable[[str], None] = lambda job: None,
+        files: Files | None = None,
         default_attempts: int = 3,
     ) -> None:
         self._database = database
@@ -104,6 +107,7 @@ class Generations(Stopping):
         self._notices = notices
         self._waiting_because = waiting_because
         self._on_accepted = on_accepted
+        self._files = files
         self._default_attempts = default_attempts
         self._kept: set[str] = set()  # requirements that are in the database
 
@@ -201,6 +205,25 @@ class Generations(Stopping):
         views = (self._view(job, positions.get(job.id), webhooks.get(job.id)) for job in page.jobs)
         return JobPage(tuple(views), page.next_cursor)
 
+    async def line(self, limit: int) -> LineView:
+        """The first ``limit`` of what runs and of what waits."""
+        async with self._database.read() as conn:
+            waiting_count, running_count = await self._queue.live(conn)
+            under_way = [one.id for one in await self._queue.under_way(conn)]
+            running = await self._queue.changed_since(conn, 0, under_way[:limit])
+            waiting = await self._queue.next_in_line(conn, limit)
+        return LineView(
+            running=tuple(self._view(job, None) for job in running),
+            waiting=tuple(self._view(job, place) for place, job in enumerate(waiting, start=1)),
+            running_count=running_count,
+            waiting_count=waiting_count,
+        )
+
+    async def remaining(self) -> int:
+        """How many jobs wait or run."""
+        async with self._database.read() as conn:
+            return sum(await self._queue.live(conn))
+
     async def retry(self, id: str, *, user: str | None = None) -> JobView:
         """Queue a failed or cancelled job again, with its attempts counted anew."""
         before = await self.get(id, user=user)
@@ -249,21 +272,22 @@ class Generations(Stopping):
         user: str | None = None,
         last_event_id: str | None = None,
         previews: bool = False,
+        nodes: bool = False,
     ) -> AsyncIterator[Subscription]:
         """Events of a job or a user; a job's begin with its present state unless resumed.
 
         Raises JobUnknown.
         """
         async with self._bus.subscribe(
-            job=job, user=user, last_event_id=last_event_id, previews=previews
+            job=job, user=user, last_event_id=last_event_id, previews=previews, nodes=nodes
         ) as subscription:
             if job is not None:
                 view = await self.get(job, user=user)
                 if not subscription.resumed:
-                    subscription.begin_with(snapshot_of(view))
+                    subscription.begin_with(self._snapshot(view))
             elif user is not None and not subscription.resumed:
                 page = await self.list(user=user, status=("queued", "running"), limit=100)
-                subscription.begin_with(*(snapshot_of(view) for view in reversed(page.jobs)))
+                subscription.begin_with(*map(self._snapshot, reversed(page.jobs)))
             yield subscription
 
     def _announce(self, view: JobView) -> None:
@@ -280,6 +304,14 @@ class Generations(Stopping):
         self._bus.wake()
         self._on_accepted(job.id)
 
+    def _snapshot(self, view: JobView) -> events.Event:
+        """The present state; where it runs in this process, to the last step."""
+        event = snapshot_of(view)
+        told = self._bus.progress_of(view.job.id) if view.job.status == RUNNING else None
+        if told is None or told.data["percent"] < view.job.progress.percent:
+            return event
+        return replace(event, data={**event.data, "progress": dict(told.data)})
+
     async def _prepare(self, submission: Submission) -> tuple[NewJob, Planned, dict[str, str]]:
         """The job, how it was understood, and the SHA-256 of assets that it brought along."""
         if isinstance(submission.workflow, str):
@@ -288,6 +320,9 @@ class Generations(Stopping):
         if webhook_url is not None:
             webhook_url = self._notices.checked(webhook_url)
         planned = self._planner.plan(submission.workflow, submission.inputs)
+        named = await self._named(planned)
+        if named and planned.graph is not None:
+            planned = self._planner.plan(planned.graph, {**named, **submission.inputs})
         inputs = dict(planned.inputs)
         hashes: dict[str, str] = {}
         for name, value in inputs.items():
@@ -322,6 +357,21 @@ class Generations(Stopping):
             webhook_url=webhook_url,
         )
         return new, planned, hashes
+
+    async def _named(self, planned: Planned) -> dict[str, Any]:
+        """Pictures that were uploaded here and are named in a graph, as inputs of it.
+
+        Which instance will run it isn't known: they must be brought there.
+        """
+        if planned.graph is None or self._files is None:
+            return {}
+        texts = self._planner.file_inputs(planned.graph)
+        assets = await self._files.named(set(texts.values()))
+        return {key: {"asset": assets[text]} for key, text in texts.items() if text in assets}
+
+    def graph(self, view: JobView) -> Mapping[str, Any]:
+        """The graph that the job runs; empty where it isn't known (yet)."""
+        return self._planner.graph_of(view.job)
 
     def _body(self, requirement: str) -> dict[str, object]:
         known = self._planner.capabilities.known(requirement)
@@ -358,25 +408,3 @@ def _point_to_asset(graph: dict[str, dict[str, Any]], uri: str, asset: str) -> N
         for name, value in node["inputs"].items():
             if value == uri or (isinstance(value, dict) and value.get("url") == uri):
                 node["inputs"][name] = f"asset:{asset}"
-
-
-def snapshot_of(view: JobView) -> events.Event:
-    job = view.job
-    return events.snapshot(
-        job.id,
-        job.user,
-        status=job.status,
-        progress={
-            "percent": job.progress.percent,
-            "step": job.progress.step,
-            "steps": job.progress.steps,
-            "node": job.progress.node,
-        },
-        position=view.queue_position,
-        eta_seconds=view.eta_seconds,
-        message=view.message,
-        outputs=[output.as_dict() for output in view.outputs],
-        error=job.error,
-        attempts=job.attempts,
-        instance=job.instance,
-    )
