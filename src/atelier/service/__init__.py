@@ -2,10 +2,11 @@
 
 from atelier.service.assets import AssetContent, Assets
 from atelier.service.files import FileName, Files
-from atelier.service.generations import Generations, Submission
+from atelier.service.generations import Generations
 from atelier.service.notices import Notices
 from atelier.service.overview import Overview
 from atelier.service.services import Services
+from atelier.service.submission import Submission
 from atelier.service.views import (
     AssetView,
     Health,

@@ -1,13 +1,11 @@
 """Jobs: submit, look up, follow, cancel, retry. What every dialect calls."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-import orjson
 import structlog
 import uuid_utils
 
@@ -18,7 +16,6 @@ from atelier.events.bus import Bus, Subscription
 from atelier.jobs.job import RUNNING, TERMINAL, Job, NewJob
 from atelier.jobs.queue import JobQueue
 from atelier.media.catalog import Catalog
-from atelier.media.conversion import Conversion
 from atelier.service.assets import Assets
 from atelier.service.estimates import Estimates
 from atelier.service.files import Files
@@ -27,6 +24,7 @@ from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
 from atelier.service.snapshot import snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
+from atelier.service.submission import Submission
 from atelier.service.views import JobPage, JobView, LineView, OutputView, WebhookView
 from atelier.service.workflows import Workflows
 
@@ -43,39 +41,6 @@ class JobNotEnded(Conflict):
 class IdempotencyKeyReused(Conflict):
     code = "IDEMPOTENCY_KEY_REUSED"
     default_hint = "Use a new key for a new request."
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What a caller wants run: a registered workflow's name, or a whole graph."""
-
-    workflow: str | Mapping[str, Any]
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    user: str = "anonymous"
-    priority: int = 0
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    max_attempts: int | None = None
-    dialect: str = "native"
-    idempotency_key: str | None = None
-    conversion: Conversion | None = None  # how its pictures are to be kept
-    cache: bool = False  # what an earlier job of this user made of the same may answer
-    webhook_url: str | None = None  # told when the job has ended
-
-    def fingerprint(self) -> str:
-        """Equal for submissions that ask for the same."""
-        asked: list[Any] = [
-            self.workflow,
-            dict(self.inputs),
-            self.user,
-            self.priority,
-            dict(self.metadata),
-            self.max_attempts,
-        ]
-        if self.conversion is not None:
-            asked.append(self.conversion.as_dict())
-        if self.webhook_url is not None:  # those of before are known without it
-            asked.append(self.webhook_url)
-        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 class Generations(Stopping):
@@ -213,8 +178,10 @@ class Generations(Stopping):
             running = await self._queue.changed_since(conn, 0, under_way[:limit])
             waiting = await self._queue.next_in_line(conn, limit)
         return LineView(
-            running=tuple(self._view(job, None) for job in running),
-            waiting=tuple(self._view(job, place) for place, job in enumerate(waiting, start=1)),
+            running=tuple(self._view(job, None, None) for job in running),
+            waiting=tuple(
+                self._view(job, place, None) for place, job in enumerate(waiting, start=1)
+            ),
             running_count=running_count,
             waiting_count=waiting_count,
         )
