@@ -12,10 +12,12 @@ from io import BytesIO
 import aiohttp
 import pytest
 from PIL import Image
+from sqlalchemy import update
 
 from atelier.app import application, listen, serving
 from atelier.events import event
 from atelier.jobs.policy import Seat
+from atelier.media.tables import assets
 from atelier.service import OutputView
 from atelier.settings import Settings
 from atelier.telemetry import configure_logging
@@ -95,6 +97,8 @@ class Backstage:
         asset = await self.call(
             self.app.services.assets.upload(data, filename="out.png", user="worker")
         )
+        made = update(assets).where(assets.c.id == asset.id).values(kind="output", job_id=job_id)
+        await self.run(lambda conn: conn.execute(made))
         record = {
             "id": asset.id,
             "media_type": asset.media_type,

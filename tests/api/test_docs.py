@@ -11,6 +11,14 @@ import pytest
 import atelier
 from atelier.api.native.models import JobModel, OutputModel, SubmitJob, WebhookModel
 from atelier.api.problems import STATUSES, status_of
+from atelier.api.studio.models import (
+    AcceptedModel,
+    GenerateRequest,
+    GenerationModel,
+    HistoryModel,
+    ModelListModel,
+    RecordModel,
+)
 from atelier.api.tasks import models as tasks
 from atelier.api.transform.models import TaskModel, TransformStatsModel
 from atelier.api.workflow_service.errors import Code
@@ -107,6 +115,12 @@ def test_events_page_has_every_type():
         ("workflow-service.md", ClearedModel),
         ("workflow-service.md", UploadedModel),
         ("workflow-service.md", UrlModel),
+        ("studio.md", GenerateRequest),
+        ("studio.md", AcceptedModel),
+        ("studio.md", GenerationModel),
+        ("studio.md", HistoryModel),
+        ("studio.md", RecordModel),
+        ("studio.md", ModelListModel),
     ],
 )
 def test_page_names_every_field(name, model):
@@ -122,10 +136,18 @@ def test_workflow_service_page_has_every_code():
 
 
 async def test_pages_name_every_address(client):
-    names = ("native.md", "transform.md", "tasks.md", "workflow-service.md", "events.md")
+    names = (
+        "native.md",
+        "transform.md",
+        "tasks.md",
+        "studio.md",
+        "workflow-service.md",
+        "events.md",
+    )
     text = "".join(page(name) for name in names)
     text = text.replace("{id}", "{}").replace("{name}", "{}").replace("{task_id}", "{}")
-    text = text.replace("{user_id}", "{}").replace("{prompt_id}", "{}")
+    text = text.replace("{user_id}", "{}").replace("{job_id}", "{}").replace("{filename}", "{}")
+    text = text.replace("{prompt_id}", "{}")
     async with client.get("/openapi.json") as answer:
         paths = (await answer.json())["paths"]
     for path in paths:

@@ -44,7 +44,7 @@ async def get(client, path, status=200):
 async def test_a_graph_alone_becomes_a_workflow_and_a_typed_operation(client, name, put):
     made = await put(GRAPH, status=(201,))
     names = [one["name"] for one in made["manifest"]["inputs"]]
-    assert names == ["prompt", "negative_prompt", "image", "seed", "steps", "cfg"]
+    assert names == ["prompt", "negative_prompt", "image", "seed", "steps", "cfg", "batch_size"]
     assert made["origin"] == "own"
     assert made["graphs"] == {"graph": GRAPH}
     assert made["checks"] == [], "no instance is up"

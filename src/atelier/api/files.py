@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
-from fastapi.responses import Response
+from fastapi import Request
+from fastapi.responses import RedirectResponse, Response
 from starlette.responses import StreamingResponse
 
 from atelier.service import AssetContent
@@ -16,6 +17,12 @@ _WHOLE_BYTES = 2 * 1024 * 1024
 _SHOWN_IN_PLACE = ("image/", "video/", "audio/", "text/plain")
 
 Span = tuple[int, int]
+
+# How the OpenAPI document describes such an answer.
+FILE: dict[str, Any] = {
+    "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+    "description": "The bytes.",
+}
 
 
 def byte_range(header: str | None, size: int) -> Span | Literal["beyond"] | None:
@@ -50,6 +57,15 @@ def _applies(if_range: str | None, content: AssetContent) -> bool:
         return parsedate_to_datetime(if_range) >= content.info.modified.replace(microsecond=0)
     except (ValueError, TypeError):
         return False
+
+
+async def file_response(content: AssetContent, request: Request) -> Response:
+    """The bytes, or a redirect to where the store itself serves them."""
+    if content.redirect_url is not None:
+        # A signed address expires: the redirect must not outlive it.
+        headers = {"Cache-Control": "private, max-age=60"}
+        return RedirectResponse(content.redirect_url, 307, headers)
+    return await asset_response(content, request.method, request.headers)
 
 
 async def asset_response(

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import String, bindparam, cast, func, or_, select
+from sqlalchemy import Integer, String, bindparam, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import now_ms
@@ -39,6 +39,19 @@ class UnderWay:
     user: str
     prompt_id: str | None
     instance: str | None
+
+
+_COUNT = select(func.count()).select_from(jobs).where(_J.deleted_at_ms.is_(None))
+# What is skipped is counted in the index alone; only then are rows looked up.
+_place = (
+    select(_J.id)
+    .where(_J.deleted_at_ms.is_(None))
+    .order_by(_J.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+    .offset(bindparam("offset", type_=Integer))
+    .subquery()
+)
+_NEWEST = select_jobs().join(_place, _place.c.id == _J.id).order_by(_J.id.desc())
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +149,19 @@ class Listing:
             .limit(limit)
         )
         return [job_of(row) for row in await conn.execute(query)]
+
+    async def count(self, conn: AsyncConnection) -> int:
+        """How many jobs there are, deleted ones left out."""
+        number: int = (await conn.execute(_COUNT)).scalar_one()
+        return number
+
+    async def newest(self, conn: AsyncConnection, *, limit: int, offset: int = 0) -> Jobs:
+        """``limit`` jobs, newest first, without the newest ``offset``.
+
+        Jobs inserted meanwhile move all others back: for pages that are numbered.
+        """
+        rows = await conn.execute(_NEWEST, {"limit": limit, "offset": offset})
+        return [job_of(row) for row in rows]
 
     async def list(
         self,

@@ -104,6 +104,16 @@ Index(
     sqlite_where=RUNNING_ROWS,
 ).ddl_if(callable_=_has_partial_indexes)
 
+# For numbered pages and their total, which would otherwise read every row.
+_LISTED_ROWS = jobs.c.deleted_at_ms.is_(None)
+Index(
+    "jobs_listed_idx",
+    jobs.c.id,
+    postgresql_where=_LISTED_ROWS,
+    sqlite_where=_LISTED_ROWS,
+).ddl_if(callable_=_has_partial_indexes)
+Index("jobs_listed_idx", jobs.c.deleted_at_ms, jobs.c.id).ddl_if(dialect="mysql")
+
 # Written with its job, by the same transaction. No foreign key: MySQL would lock the job's row
 # for each write here.
 job_details = Table(

@@ -67,6 +67,14 @@ class Pool:
         told = [one.object_info for one in self.up() if one.object_info is not None]
         return max(told, key=lambda info: len(classes & info.classes), default=None)
 
+    def model_files(self, folder: str) -> dict[str, list[str]]:
+        """Files in a folder below ``models/``, each with the instances that are up and have it."""
+        found: dict[str, list[str]] = {}
+        for instance in self.up():
+            for file in instance.object_info.model_files(folder) if instance.object_info else ():
+                found.setdefault(file, []).append(instance.id)
+        return dict(sorted(found.items(), key=lambda entry: entry[0].casefold()))
+
     async def wait_until_any_up(self, timeout_seconds: float) -> bool:
         """True as soon as one instance can take work, False at the time-out."""
         try:

@@ -2,6 +2,7 @@
 
 from atelier.service.assets import AssetContent, Assets
 from atelier.service.files import FileName, Files
+from atelier.service.fitting import Fitted, Wish
 from atelier.service.generations import Generations
 from atelier.service.notices import Notices
 from atelier.service.overview import Overview
@@ -13,9 +14,11 @@ from atelier.service.views import (
     InstanceCheck,
     InstanceQueueView,
     InstanceView,
+    JobHistory,
     JobPage,
     JobView,
     LineView,
+    ModelView,
     OutputView,
     QueuedPrompt,
     QueuesView,
@@ -32,14 +35,17 @@ __all__ = [
     "Assets",
     "FileName",
     "Files",
+    "Fitted",
     "Generations",
     "Health",
     "InstanceCheck",
     "InstanceQueueView",
     "InstanceView",
+    "JobHistory",
     "JobPage",
     "JobView",
     "LineView",
+    "ModelView",
     "Notices",
     "OutputView",
     "Overview",
@@ -50,6 +56,7 @@ __all__ = [
     "Submission",
     "SystemView",
     "WebhookView",
+    "Wish",
     "WorkflowView",
     "Workflows",
 ]

@@ -15,11 +15,14 @@ from atelier.media.data_url import decode_data_url
 from atelier.media.description import describe
 from atelier.media.image import normalise, thumbnail
 from atelier.service.derivatives import Derivatives
-from atelier.service.views import AssetView, content_path, thumbnail_path
+from atelier.service.views import AssetView, content_path, output_name, thumbnail_path
 from atelier.storage.media_types import extension_of
 from atelier.storage.store import ObjectInfo, ObjectMissing, Store
 
 MAX_BYTES = 25 * 1024 * 1024
+_ID_CHARACTERS = 36
+_SHOWN_CHARACTERS = 80
+_OUTPUT_HINT = "Addresses of outputs come with the job; they are kept for a limited time."
 
 
 class AssetUnknown(NotFound):
@@ -120,6 +123,10 @@ class Assets:
         await self._database.run(lambda conn: self._catalog.insert(conn, [asset]))
         return asset
 
+    async def upload_data_url(self, url: str, *, user: str) -> AssetView:
+        """Keep the picture in a ``data:`` URL as ``upload`` does."""
+        return await self.upload(decode_data_url(url), filename=None, user=user)
+
     async def get(self, id: str) -> AssetView:
         return _view(await self._asset(id))
 
@@ -137,10 +144,23 @@ class Assets:
         key = asset.thumbnail_key if thumbnail else asset.key
         if key is None:
             raise AssetUnknown(f"The asset {id} has no thumbnail: it is {asset.media_type}.")
+        return await self._content(asset, key)
+
+    async def open_output(self, name: str) -> AssetContent:
+        """The output that ``output_name`` called ``name``. Raises AssetUnknown for all others."""
+        id = name.partition(".")[0]
+        async with self._database.read() as conn:
+            asset = await self._catalog.get(conn, id) if len(id) == _ID_CHARACTERS else None
+        if asset is None or asset.kind != "output" or name != output_name(id, asset.media_type):
+            shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
+            raise AssetUnknown(f"There is no output {shown!r}.", hint=_OUTPUT_HINT)
+        return await self._content(asset, asset.key)
+
+    async def _content(self, asset: Asset, key: str) -> AssetContent:
         url = await self._store.url(key)
         info = await self._store.head(key)
         if info is None:
-            raise AssetUnknown(f"The file of asset {id} is no longer kept.")
+            raise AssetUnknown(f"The file of asset {asset.id} is no longer kept.")
         return AssetContent(url, self._store, key, info, asset.filename)
 
     async def _open_converted(self, asset: Asset, conversion: Conversion) -> AssetContent:

@@ -10,22 +10,32 @@ import structlog
 import uuid_utils
 
 from atelier.database import Database
-from atelier.errors import AtelierError, Conflict
+from atelier.errors import AtelierError, Conflict, MediaRejected
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
-from atelier.jobs.job import RUNNING, TERMINAL, Job, NewJob
+from atelier.jobs.job import RUNNING, TERMINAL, Job, NewJob, Progress
 from atelier.jobs.queue import JobQueue
+from atelier.media.asset import Asset
 from atelier.media.catalog import Catalog
-from atelier.service.assets import Assets
+from atelier.service.assets import Assets, UploadTooLarge
 from atelier.service.estimates import Estimates
 from atelier.service.files import Files
+from atelier.service.fitting import Fitted, Wish
+from atelier.service.line import Line
 from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
 from atelier.service.snapshot import snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
 from atelier.service.submission import Submission
-from atelier.service.views import JobPage, JobView, LineView, OutputView, WebhookView
+from atelier.service.views import (
+    AssetView,
+    JobHistory,
+    JobPage,
+    JobView,
+    OutputView,
+    WebhookView,
+)
 from atelier.service.workflows import Workflows
 
 log = structlog.get_logger(__name__)
@@ -43,7 +53,7 @@ class IdempotencyKeyReused(Conflict):
     default_hint = "Use a new key for a new request."
 
 
-class Generations(Stopping):
+class Generations(Line, Stopping):
     def __init__(
         self,
         *,
@@ -76,11 +86,19 @@ class Generations(Stopping):
         self._default_attempts = default_attempts
         self._kept: set[str] = set()  # requirements that are in the database
 
+    def fit(self, workflow: str, wish: Wish) -> Fitted:
+        """The inputs of a registered workflow that ``wish`` means.
+
+        Raises WorkflowUnknown, or InputsInvalid with all that it can't follow.
+        """
+        return self._planner.fit(workflow, wish)
+
     async def submit(self, submission: Submission) -> tuple[JobView, bool]:
         """Accept a job; the answer comes after the commit. False: the key was used before.
 
-        Raises InvalidRequest, WorkflowError, NotFound for what can't run, and
-        IdempotencyKeyReused where the key came with another request.
+        Raises InvalidRequest, WorkflowError, NotFound for what can't run, MediaRejected for
+        pictures that are checked, and IdempotencyKeyReused where the key came with another
+        request.
         """
         new, planned, hashes = await self._prepare(submission)
         workflow = planned.found if planned.graph is None else None
@@ -170,26 +188,16 @@ class Generations(Stopping):
         views = (self._view(job, positions.get(job.id), webhooks.get(job.id)) for job in page.jobs)
         return JobPage(tuple(views), page.next_cursor)
 
-    async def line(self, limit: int) -> LineView:
-        """The first ``limit`` of what runs and of what waits."""
+    async def history(self, *, limit: int = 50, offset: int = 0) -> JobHistory:
+        """All jobs, newest first, without the newest ``offset``."""
         async with self._database.read() as conn:
-            waiting_count, running_count = await self._queue.live(conn)
-            under_way = [one.id for one in await self._queue.under_way(conn)]
-            running = await self._queue.changed_since(conn, 0, under_way[:limit])
-            waiting = await self._queue.next_in_line(conn, limit)
-        return LineView(
-            running=tuple(self._view(job, None, None) for job in running),
-            waiting=tuple(
-                self._view(job, place, None) for place, job in enumerate(waiting, start=1)
-            ),
-            running_count=running_count,
-            waiting_count=waiting_count,
-        )
-
-    async def remaining(self) -> int:
-        """How many jobs wait or run."""
-        async with self._database.read() as conn:
-            return sum(await self._queue.live(conn))
+            total = await self._queue.count(conn)
+            found = await self._queue.newest(conn, limit=limit, offset=offset)
+            queued = [job.id for job in found if job.status == "queued"]
+            positions = await self._queue.positions(conn, queued) if queued else {}
+            webhooks = await self._notices.views(conn, found)
+        views = (self._view(job, positions.get(job.id), webhooks.get(job.id)) for job in found)
+        return JobHistory(tuple(views), total)
 
     async def retry(self, id: str, *, user: str | None = None) -> JobView:
         """Queue a failed or cancelled job again, with its attempts counted anew."""
@@ -294,7 +302,7 @@ class Generations(Stopping):
         hashes: dict[str, str] = {}
         for name, value in inputs.items():
             if isinstance(value, Mapping) and str(value.get("url", ""))[:5].lower() == "data:":
-                asset = await self._assets.keep_data_url(value["url"], user=submission.user)
+                asset = await self._keep(name, value["url"], submission)
                 hashes[asset.id] = asset.sha256
                 inputs[name] = {"asset": asset.id}
                 if planned.graph is not None:
@@ -336,9 +344,14 @@ class Generations(Stopping):
         assets = await self._files.named(set(texts.values()))
         return {key: {"asset": assets[text]} for key, text in texts.items() if text in assets}
 
-    def graph(self, view: JobView) -> Mapping[str, Any]:
-        """The graph that the job runs; empty where it isn't known (yet)."""
-        return self._planner.graph_of(view.job)
+    async def _keep(self, name: str, url: str, submission: Submission) -> Asset | AssetView:
+        try:
+            if submission.check_pictures:
+                return await self._assets.upload_data_url(url, user=submission.user)
+            return await self._assets.keep_data_url(url, user=submission.user)
+        except (MediaRejected, UploadTooLarge) as error:
+            error.data = {**error.data, "input": name}
+            raise
 
     def _body(self, requirement: str) -> dict[str, object]:
         known = self._planner.capabilities.known(requirement)
@@ -352,6 +365,10 @@ class Generations(Stopping):
 
     def _view(self, job: Job, position: int | None, webhook: WebhookView | None) -> JobView:
         queued = job.status == "queued"
+        told = self._bus.progress_of(job.id) if job.status == "running" else None
+        if told is not None and told.data["percent"] >= job.progress.percent:
+            at = {name: told.data[name] for name in ("percent", "step", "steps", "node")}
+            job = replace(job, progress=Progress(**at))
         return JobView(
             job=job,
             outputs=tuple(OutputView.of(output) for output in job.outputs),

@@ -10,12 +10,14 @@ from atelier.jobs.queue import JobQueue
 from atelier.pool.instance import Instance
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities
+from atelier.service.fitting import MODEL_FOLDERS
 from atelier.service.planning import lasting_problems
 from atelier.service.queues import instance_queues, instance_systems
 from atelier.service.views import (
     Health,
     InstanceCheck,
     InstanceView,
+    ModelView,
     QueuesView,
     Stats,
     SystemView,
@@ -25,7 +27,6 @@ from atelier.storage.store import Store
 from atelier.workflows.inputs import defaults
 from atelier.workflows.library import Library, Origin, Workflow, input_schema, requirements
 
-MODEL_FOLDERS = ("checkpoints", "diffusion_models")
 ASK_SECONDS = 3.0  # an instance that doesn't answer by then is told as silent
 WAITING_SHOWN = 100
 STORAGE_CHECK_SECONDS = 30.0  # writing a file at every look at /health would be a load of its own
@@ -122,6 +123,14 @@ class Overview:
 
     def instances(self) -> list[InstanceView]:
         return [_instance_view(instance) for instance in self._pool.instances]
+
+    def models(self) -> list[ModelView]:
+        """What draws: checkpoints and diffusion models of the instances that are up."""
+        return [
+            ModelView(name=file, folder=folder, instances=tuple(instances))
+            for folder in MODEL_FOLDERS
+            for file, instances in self._pool.model_files(folder).items()
+        ]
 
     def waiting_because(self, job: Job) -> str | None:
         """Why a queued job does not run, where something other than its turn holds it up."""

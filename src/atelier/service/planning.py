@@ -11,8 +11,10 @@ from atelier.jobs.job import Job
 from atelier.pool.instance import Instance
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities, Requirement, requirement_of
+from atelier.service.fitting import Fitted, Wish, fit
 from atelier.workflows.bind import bind, complete, draws_seed, input_at, seed_of
 from atelier.workflows.check import Problem, check
+from atelier.workflows.copies import repeat, results
 from atelier.workflows.formats import named_types
 from atelier.workflows.graph import Graph
 from atelier.workflows.inline import IMAGE_INPUTS
@@ -80,6 +82,16 @@ class Planner:
         self._pool = pool
         self.capabilities = capabilities
         self._rng = rng
+
+    def fit(self, workflow: str, wish: Wish) -> Fitted:
+        """Raises WorkflowUnknown, InputsInvalid."""
+        manifest = self._library.get(workflow).manifest
+        folders = {entry.folder for entry in manifest.inputs if entry.type == "model"}
+        models = None
+        # One that is away may have what the others lack.
+        if self._pool.instances and self._pool.all_up():
+            models = {folder: self._pool.model_files(folder) for folder in folders if folder}
+        return fit(manifest, wish, models)
 
     def plan(self, workflow: str | Mapping[str, Any], inputs: Mapping[str, Any]) -> Planned:
         """Raises WorkflowUnknown, GraphMalformed, InputsInvalid, GraphInvalid, CannotRun."""
@@ -201,9 +213,9 @@ class Plan:
 
     def graph(self, inputs: Mapping[str, Any]) -> Graph:
         """The graph to submit, with ``inputs`` (pictures as file names) written into it."""
-        return bind(
-            self.workflow.graphs[self.variant], self.workflow.manifest, self.variant, inputs
-        )
+        workflow, variant = self.workflow, self.variant
+        graph = bind(workflow.graphs[variant], workflow.manifest, variant, inputs)
+        return repeat(graph, workflow.manifest, variant, inputs)
 
     def problems(
         self, graph: Graph, object_info: ObjectInfo | None, uploaded: Collection[str]
@@ -250,11 +262,12 @@ def plan_run(workflow: Workflow, job: Job, instance: Instance, capabilities: Cap
 
 def _plan(workflow: Workflow, variant: str, inputs: Mapping[str, Any], instance: Instance) -> Plan:
     info = instance.object_info
+    resolved = resolve_models(workflow.manifest, inputs, info) if info else dict(inputs)
     return Plan(
         workflow=workflow,
         variant=variant,
-        inputs=resolve_models(workflow.manifest, inputs, info) if info else dict(inputs),
-        counting=tuple(output.node for output in workflow.manifest.variant(variant).outputs),
+        inputs=resolved,
+        counting=results(workflow.graphs[variant], workflow.manifest, variant, resolved),
     )
 
 

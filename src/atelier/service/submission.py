@@ -12,7 +12,11 @@ from atelier.media.conversion import Conversion
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a caller wants run: a registered workflow's name, or a whole graph."""
+    """What a caller wants run: a registered workflow's name, or a whole graph.
+
+    ``check_pictures``: a ``data:`` URL that holds no picture is refused at once, not when the
+    job runs.
+    """
 
     workflow: str | Mapping[str, Any]
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -22,6 +26,7 @@ class Submission:
     max_attempts: int | None = None
     dialect: str = "native"
     idempotency_key: str | None = None
+    check_pictures: bool = False
     conversion: Conversion | None = None  # how its pictures are to be kept
     cache: bool = False  # what an earlier job of this user made of the same may answer
     webhook_url: str | None = None  # told when the job has ended

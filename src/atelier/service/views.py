@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from atelier.jobs.job import Job
 from atelier.media.kinds import MediaKind, kind_of
+from atelier.storage.media_types import extension_of
 from atelier.workflows.library import Origin
 
 InstanceState = Literal["up", "down", "draining"]
@@ -18,6 +19,11 @@ def content_path(asset: str) -> str:
 
 def thumbnail_path(asset: str) -> str:
     return f"/v1/assets/{asset}/thumbnail"
+
+
+def output_name(asset: str, media_type: str) -> str:
+    """The name of an output as a file: ``Assets.open_output`` opens it."""
+    return f"{asset}.{extension_of(media_type)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,10 @@ class OutputView:
             text=record.get("text"),
             source=record.get("source"),
         )
+
+    @property
+    def name(self) -> str:
+        return output_name(self.id, self.media_type)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -112,6 +122,14 @@ class LineView:
 
 
 @dataclass(frozen=True, slots=True)
+class JobHistory:
+    """Jobs from some place on, of ``total`` that there are."""
+
+    jobs: tuple[JobView, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class AssetView:
     id: str
     url: str
@@ -156,6 +174,15 @@ class InstanceCheck:
     variant: str | None
     missing: tuple[str, ...]
     problems: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A file in ``folder`` below ``models/`` of ``instances``."""
+
+    name: str
+    folder: str
+    instances: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import orjson
 
 from atelier.errors import ConfigurationError
 from atelier.workflows.bind import placeholders
+from atelier.workflows.copies import with_batch_size
 from atelier.workflows.graph import Graph
 from atelier.workflows.manifest import Choice, Input, Manifest, Style, Variant
 from atelier.workflows.problem import InputProblem
@@ -41,13 +42,14 @@ class Workflow:
 
 
 def build(manifest: Manifest, graphs: Mapping[str, Graph], styles: Mapping[str, Style]) -> Workflow:
-    """Return the workflow with ``choices_from`` filled in.
+    """Return the workflow with ``choices_from`` filled in and the input ``batch_size``.
 
     Raises LibraryInvalid with every place where manifest and graphs don't fit each other.
     """
     manifest = manifest.model_copy(
         update={"inputs": tuple(_with_choices(entry, styles) for entry in manifest.inputs)}
     )
+    manifest = with_batch_size(manifest)
     problems = [f"workflow {manifest.name}: {problem}" for problem in _problems(manifest, graphs)]
     if problems:
         raise LibraryInvalid(problems)

@@ -28,6 +28,17 @@ async def test_pages_stay_the_same_while_jobs_arrive(bench):
     assert second.next_cursor is None
 
 
+async def test_numbered_pages_go_from_the_newest_on_and_know_how_many_there_are(bench):
+    ids = [(await bench.put(dialect=dialect)).id for dialect in ("native", "studio") * 3]
+    await bench.do("delete", ids.pop(2))
+    assert await bench.look("count") == 5
+    newest = ids[::-1]
+    for offset in range(7):
+        page = await bench.look("newest", limit=2, offset=offset)
+        assert [job.id for job in page] == newest[offset : offset + 2]
+    assert (await bench.look("newest", limit=1))[0].dialect == "studio"
+
+
 async def test_user_sees_only_their_own_jobs(bench):
     mine = await bench.put(user="ada", metadata={"batch": "b"})
     other = await bench.put(user="bob", metadata={"batch": "b"})

@@ -55,10 +55,25 @@ def test_inputs_are_written_where_their_keys_say(restyle: Graph) -> None:
 
 def test_all_keys_that_name_nothing_are_refused_at_once(restyle: Graph) -> None:
     with pytest.raises(InputsInvalid) as caught:
-        inline(restyle, {"3.sed": 5, "4.seed": 5, "seed": 5, "3.seed": 1})
-    assert [problem.input for problem in caught.value.problems] == ["3.sed", "4.seed", "seed"]
+        inline(restyle, {"3.sed": 5, "4.seed": 5, "sampler": 5, "3.seed": 1})
+    assert [problem.input for problem in caught.value.problems] == ["3.sed", "4.seed", "sampler"]
     assert all(isinstance(problem, InputUnknown) for problem in caught.value.problems)
     assert caught.value.problems[0].data["allowed"][0] == "3.seed"
+
+
+def test_words_mean_what_is_found_in_the_graph(restyle: Graph) -> None:
+    """Callers who send a graph say `seed` and `image_url`, as they would for a named workflow."""
+    inputs = {"seed": -1, "image_url": CAT, "12:3.a.b": 2}
+    workflow = inline(restyle, inputs)
+    completed = complete(workflow.manifest, inputs, rng=random.Random(1))
+    assert seed_of(workflow.manifest, completed) == completed["seed"] >= 0
+    assert image_refs(workflow.manifest, completed) == {"image_url": {"url": CAT}}
+    graph = bind(
+        workflow.graphs["graph"], workflow.manifest, "graph", {**completed, "image_url": "cat.png"}
+    )
+    assert graph["3"]["inputs"]["seed"] == completed["seed"]
+    assert graph["10"]["inputs"]["image"] == "cat.png"
+    assert graph["12:3"]["inputs"]["a.b"] == 2
 
 
 @pytest.mark.parametrize("image", [CAT, {"url": CAT}, {"asset": "1"}, "asset:1"])

@@ -77,7 +77,10 @@ def test_short_forms_are_understood(folder: Folder, files: Any, inputs: list[str
     for name, body in files.items():
         folder.write(name, body)
     assert folder.look() is True
-    assert [one.name for one in folder.library.get("other").manifest.inputs] == inputs
+    assert [one.name for one in folder.library.get("other").manifest.inputs] == [
+        *inputs,
+        "batch_size",
+    ]
 
 
 def test_files_that_come_change_and_go_are_followed(folder: Folder) -> None:

@@ -4,19 +4,19 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from starlette.datastructures import UploadFile
 
 from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE
 from atelier.api.fields import FieldError
-from atelier.api.files import asset_response
+from atelier.api.files import FILE, file_response
 from atelier.api.json import Json
 from atelier.api.native.conversion import Format, MaxSize, Quality
 from atelier.api.native.models import AssetModel
 from atelier.api.native.render import asset_json
 from atelier.api.problems import Refused, invalid
 from atelier.media.conversion import conversion_of
-from atelier.service import AssetContent, Services
+from atelier.service import Services
 
 AssetId = Annotated[str, Path(description="The asset's id.", max_length=100)]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -90,35 +90,26 @@ def assets_router(services: Services) -> APIRouter:
         With `format`, `quality` or `max_size` a picture is converted, once: then it is kept.
         """
         conversion = conversion_of(format, quality, max_size)
-        return await _answer(request, await assets.open(asset_id, conversion=conversion))
+        return await file_response(await assets.open(asset_id, conversion=conversion), request)
 
     async def fetch_thumbnail(request: Request, asset_id: AssetId) -> Response:
         """Answers ranges and conditional requests; the content behind an id never changes."""
-        return await _answer(request, await assets.open(asset_id, thumbnail=True))
+        return await file_response(await assets.open(asset_id, thumbnail=True), request)
 
     _add_file_route(router, "content", fetch_content, "Fetch a file")
     _add_file_route(router, "thumbnail", fetch_thumbnail, "Fetch a file's thumbnail")
     return router
 
 
-async def _answer(request: Request, content: AssetContent) -> Response:
-    if content.redirect_url is not None:
-        # A signed address expires: the redirect must not outlive it.
-        headers = {"Cache-Control": "private, max-age=60"}
-        return RedirectResponse(content.redirect_url, 307, headers)
-    return await asset_response(content, request.method, request.headers)
-
-
 def _add_file_route(
     router: APIRouter, address: str, fetch: Callable[..., Awaitable[Response]], summary: str
 ) -> None:
-    binary = {"content": {"image/*": _BINARY}, "description": "The bytes."}
     router.add_api_route(
         f"/{{asset_id}}/{address}",
         fetch,
         methods=["GET"],
         response_class=Response,
-        responses={**PROBLEMS_OF_ONE, 200: binary, 206: binary},
+        responses={**PROBLEMS_OF_ONE, 200: FILE, 206: FILE},
         summary=summary,
         operation_id=f"fetch_asset_{address}",
     )
