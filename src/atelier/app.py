@@ -27,10 +27,11 @@ from atelier.jobs.queue import JobQueue
 from atelier.media.cache import DownloadCache
 from atelier.media.catalog import Catalog
 from atelier.media.fetch import Fetcher
+from atelier.media.named_inputs import NamedInputs
 from atelier.outbound import GuardedSession
 from atelier.pool.pool import Pool, client_id
 from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
-from atelier.service import Assets, Generations, Notices, Overview, Services, Workflows
+from atelier.service import Assets, Files, Generations, Notices, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planner
@@ -162,6 +163,13 @@ async def application(
         rng = random.Random()
         estimates = Estimates(instances_up=lambda: len(pool.up()), now_ms=now_ms)
         assets = Assets(database=database, catalog=catalog, store=store)
+        files = Files(
+            database=database,
+            queue=queue,
+            names=NamedInputs(database.dialect),
+            assets=assets,
+            wait=lambda job, seconds: generations.wait(job, seconds),
+        )
         dispatcher: Dispatcher | None = None
         overview = Overview(
             database=database,
@@ -193,6 +201,7 @@ async def application(
             notices=notices,
             waiting_because=overview.waiting_because,
             on_accepted=relay.expect,
+            files=files,
         )
         pool.on_change(bus.wake)
         if worker:
@@ -246,7 +255,7 @@ async def application(
         await stack.enter_async_context(_background(positions.run(), "positions"))
         yield Application(
             settings=settings,
-            services=Services(generations, assets, overview, workflows),
+            services=Services(generations, assets, overview, workflows, files),
             pool=pool,
             database=database,
             store=store,
@@ -340,7 +349,8 @@ async def serving(app: Application, listener: socket.socket) -> AsyncIterator[No
     shutting_down = asyncio.Event()
     api = create_api(
         app.services,
-        version=__version__,
+        title=app.settings.app_name,
+        version=app.settings.app_version or __version__,
         public_url=app.settings.public_url,
         environment=app.settings.app_env,
         shutting_down=shutting_down,

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -20,6 +21,19 @@ from atelier.api.studio.models import (
 )
 from atelier.api.tasks import models as tasks
 from atelier.api.transform.models import TaskModel, TransformStatsModel
+from atelier.api.workflow_service.errors import Code
+from atelier.api.workflow_service.models import (
+    ClearedModel,
+    CodedErrorModel,
+    ImageModel,
+    ImagesModel,
+    InterruptedRunsModel,
+    QueueInstanceModel,
+    RunsQueueModel,
+    SubmittedModel,
+    UploadedModel,
+    UrlModel,
+)
 from atelier.errors import AtelierError
 from atelier.events import EVENT_TYPES
 
@@ -92,6 +106,15 @@ def test_events_page_has_every_type():
         ("tasks.md", tasks.StatusModel),
         ("native.md", SubmitJob),
         ("native.md", WebhookModel),
+        ("workflow-service.md", SubmittedModel),
+        ("workflow-service.md", ImageModel),
+        ("workflow-service.md", ImagesModel),
+        ("workflow-service.md", InterruptedRunsModel),
+        ("workflow-service.md", RunsQueueModel),
+        ("workflow-service.md", QueueInstanceModel),
+        ("workflow-service.md", ClearedModel),
+        ("workflow-service.md", UploadedModel),
+        ("workflow-service.md", UrlModel),
         ("studio.md", GenerateRequest),
         ("studio.md", AcceptedModel),
         ("studio.md", GenerationModel),
@@ -105,11 +128,26 @@ def test_page_names_every_field(name, model):
     assert [field for field in model.model_fields if f"`{field}`" not in text] == []
 
 
+def test_workflow_service_page_has_every_code():
+    text = page("workflow-service.md")
+    documented = re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE)
+    assert documented == list(get_args(Code))
+    assert [field for field in CodedErrorModel.model_fields if f'"{field}"' not in text] == []
+
+
 async def test_pages_name_every_address(client):
-    names = ("native.md", "transform.md", "tasks.md", "studio.md", "events.md")
+    names = (
+        "native.md",
+        "transform.md",
+        "tasks.md",
+        "studio.md",
+        "workflow-service.md",
+        "events.md",
+    )
     text = "".join(page(name) for name in names)
     text = text.replace("{id}", "{}").replace("{name}", "{}").replace("{task_id}", "{}")
     text = text.replace("{user_id}", "{}").replace("{job_id}", "{}").replace("{filename}", "{}")
+    text = text.replace("{prompt_id}", "{}")
     async with client.get("/openapi.json") as answer:
         paths = (await answer.json())["paths"]
     for path in paths:

@@ -143,6 +143,56 @@ def test_names_of_the_tasks_dialect_are_understood(monkeypatch, variable, value,
     assert getattr(load_settings(), field) == expected
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        ("gpu-1", None, "http://gpu-1:8188"),
+        ("gpu-1", "9000", "http://gpu-1:9000"),
+        ("gpu-1:8000", "9000", "http://gpu-1:8000"),
+        ("10.0.0.7", None, "http://10.0.0.7:8188"),
+        ("::1", None, "http://[::1]:8188"),
+        ("http://gpu-1:8000/comfy/", "9000", "http://gpu-1:8000/comfy"),
+        ("https://gpu.example", None, "https://gpu.example"),
+    ],
+)
+def test_instance_may_be_named_by_host_and_port_or_by_url(monkeypatch, host, port, expected):
+    monkeypatch.setenv("COMFYUI_HOST", host)
+    if port is not None:
+        monkeypatch.setenv("COMFYUI_PORT", port)
+    assert load_settings().comfyui_urls == (expected,)
+
+
+def test_port_alone_names_no_instance(monkeypatch):
+    monkeypatch.setenv("COMFYUI_PORT", "9000")
+    assert load_settings().comfyui_urls == ()
+
+
+def test_instances_that_contradict_each_other_are_both_named(monkeypatch):
+    monkeypatch.setenv("COMFYUI_HOST", "gpu-1")
+    monkeypatch.setenv("COMFYUI_URLS", "http://gpu-1:8188,http://gpu-2:8188")
+    assert len(load_settings().comfyui_urls) == 2
+    monkeypatch.setenv("COMFYUI_URLS", "http://gpu-2:8188")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert "COMFYUI_HOST, which means http://gpu-1:8188, and COMFYUI_URLS=http://gpu-2" in (
+        caught.value.message
+    )
+    assert load_settings(comfyui_urls="http://b").comfyui_urls == ("http://b",)
+
+
+def test_longest_run_has_an_older_name(monkeypatch):
+    assert load_settings().job_timeout_seconds == 1800
+    monkeypatch.setenv("COMFYUI_TIMEOUT", "300")
+    assert load_settings().job_timeout_seconds == 300
+
+
+def test_service_may_have_a_name_and_version_of_its_own(monkeypatch):
+    assert (load_settings().app_name, load_settings().app_version) == ("atelier", None)
+    monkeypatch.setenv("APP_NAME", "Pictures")
+    monkeypatch.setenv("APP_VERSION", "2.1")
+    assert (load_settings().app_name, load_settings().app_version) == ("Pictures", "2.1")
+
+
 def test_command_line_goes_before_the_environment(monkeypatch):
     monkeypatch.setenv("PORT", "9000")
     monkeypatch.setenv("COMFYUI_URLS", "http://a")
@@ -157,6 +207,9 @@ def test_command_line_goes_before_the_environment(monkeypatch):
         ("PORT", "70000"),
         ("COMFYUI_URLS", "127.0.0.1:8188"),
         ("ATELIER_EMBEDDED_ENGINE", "maybe"),
+        ("COMFYUI_HOST", "ftp://gpu-1"),
+        ("COMFYUI_PORT", "0"),
+        ("COMFYUI_TIMEOUT", "-1"),
         ("MAX_CONCURRENT_TASKS", "0"),
         ("TASK_CLEANUP_HOURS", "-1"),
         ("LOG_LEVEL", "LOUD"),

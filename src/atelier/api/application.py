@@ -19,6 +19,7 @@ from atelier.api.streams import OpenStreams
 from atelier.api.studio import studio_router
 from atelier.api.tasks import tasks_router
 from atelier.api.transform import transform_router
+from atelier.api.workflow_service import workflow_service_router
 from atelier.service import Services
 
 # A batch of pictures as data: URLs, or a form with several photos.
@@ -28,8 +29,9 @@ _DESCRIPTION = """
 The production front of ComfyUI: hand in work, get pictures back.
 
 **jobs**, **workflows**, **assets** and **events** are the native API; **transform** is the
-dialect of tasks for apps, **tasks** that of any workflow as a task, **studio** that of designers.
-Every error has a stable `code`, in a problem document (RFC 9457) or in its dialect's own shape.
+dialect of tasks for apps, **tasks** that of any workflow as a task, **studio** that of designers,
+**workflow service** the one of whole graphs. Every error has a stable `code`, in a problem document
+(RFC 9457) or in its dialect's own shape.
 The examples work when you press *Execute*: they carry a real photo with them.
 """
 _TAGS: list[dict[str, Any]] = [
@@ -40,6 +42,11 @@ _TAGS: list[dict[str, Any]] = [
     {"name": "transform", "description": "Style transform: tasks by user id and picture URL."},
     {"name": "tasks", "description": "Workflows as tasks: create, poll, listen, be told."},
     {"name": "studio", "description": "Generations for designers: no graph, no node, one job."},
+    {
+        "name": "workflow service",
+        "description": "ComfyUI's abilities: graphs, history, files; also WebSocket "
+        "/api/v1/ws/{client_id}.",
+    },
     {"name": "state", "description": "Health, instances and figures."},
 ]
 
@@ -75,7 +82,7 @@ def create_api(
     streams = OpenStreams(shutting_down)
     problems.install(app)
     install_pages(app)
-    app.include_router(health_router(services, version))
+    app.include_router(health_router(services, title, version))
     app.include_router(native_router(services, streams))
     app.include_router(transform_router(services, streams, public_url=public_url))
     app.include_router(
@@ -84,6 +91,7 @@ def create_api(
         )
     )
     app.include_router(studio_router(services))
+    app.include_router(workflow_service_router(services, streams, public_url=public_url))
     _serve_openapi(app, services)
     return app
 

@@ -24,6 +24,7 @@ class HealthModel(BaseModel):
     waiting: int | None = Field(description="Jobs in the queue.")
     workers: int = Field(description="Jobs that this process runs now.")
     instances: list[dict[str, Any]]
+    name: str
     version: str
 
 
@@ -32,7 +33,7 @@ class ReadyModel(BaseModel):
     message: str
 
 
-def health_router(services: Services, version: str) -> APIRouter:
+def health_router(services: Services, name: str, version: str) -> APIRouter:
     router = APIRouter(tags=["state"])
 
     @router.get(
@@ -54,6 +55,7 @@ def health_router(services: Services, version: str) -> APIRouter:
             "waiting": state.waiting,
             "workers": state.workers,
             "instances": [asdict(instance) for instance in state.instances],
+            "name": name,
             "version": version,
         }
         return Json(document, 200 if state.ok else 503)
@@ -73,7 +75,7 @@ def health_router(services: Services, version: str) -> APIRouter:
     async def front() -> Response:
         return Json(
             {
-                "name": "atelier",
+                "name": name,
                 "version": version,
                 "docs": "/docs",
                 "reference": "/redoc",

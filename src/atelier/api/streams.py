@@ -15,7 +15,7 @@ from atelier.errors import NotFound, Unavailable
 from atelier.events import Batch, Event, SlowSubscriber, Subscription
 from atelier.jobs.job import TERMINAL
 from atelier.service import Generations
-from atelier.service.generations import snapshot_of
+from atelier.service.snapshot import snapshot_of
 
 KEEP_ALIVE_SECONDS = 15.0
 # What a browser waits before it connects again.

@@ -104,9 +104,11 @@ class Bus(Protocol):
         user: str | None = None,
         last_event_id: str | None = None,
         previews: bool = False,
+        nodes: bool = False,
     ) -> AbstractAsyncContextManager[Subscription]:
         """Events of a job, of a user, of that user's job when both are named, or all.
 
+        Pictures of the work so far only with ``previews``, what each node does with ``nodes``.
         Listening begins when the context is entered, so state read after that can't miss any.
         """
         ...

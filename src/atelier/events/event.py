@@ -9,6 +9,9 @@
 | started   | instance, attempt, variant                                                   |
 | progress  | percent 0..100, step, steps, node                                            |
 | preview   | media_type, image (a ``data:`` URI), node                                    |
+| executing | node: it runs now at the instance                                            |
+| executed  | node, output: it has ended, with this to show, files named as the instance   |
+|           | names them (which may not be kept yet)                                       |
 | retrying  | error, attempt (the one that failed), run_after_ms (epoch, or None: now)     |
 | finished  | outputs (as in a job), seed                                                  |
 | failed    | error {code, message, hint, node, retryable}, attempts                       |
@@ -27,6 +30,8 @@ EventType = Literal[
     "started",
     "progress",
     "preview",
+    "executing",
+    "executed",
     "retrying",
     "finished",
     "failed",
@@ -36,6 +41,8 @@ EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 TERMINAL_TYPES: frozenset[EventType] = frozenset({"finished", "failed", "cancelled"})
 # Only the newest of each of these matters to somebody who is behind.
 COALESCED_TYPES: frozenset[EventType] = frozenset({"position", "progress", "preview"})
+# Told only to those who ask for them: large or many, and worth nothing a moment later.
+OPTIONAL_TYPES: frozenset[EventType] = frozenset({"preview", "executing", "executed"})
 _TERMINAL_STATUSES = frozenset({"succeeded", "failed", "cancelled"})
 
 Order = tuple[int, int]
@@ -160,6 +167,15 @@ def preview(
     """A picture of the work so far. It travels inside the event, so it should be small."""
     uri = f"data:{media_type};base64,{b64encode(image).decode('ascii')}"
     return Event("preview", job, user, {"media_type": media_type, "image": uri, "node": node})
+
+
+def executing(job: str, user: str, *, node: str) -> Event:
+    return Event("executing", job, user, {"node": node})
+
+
+def executed(job: str, user: str, *, node: str, output: Mapping[str, Any]) -> Event:
+    """``output`` is {kind: entries} as ComfyUI tells it, e.g. {"images": [{"filename": ...}]}."""
+    return Event("executed", job, user, {"node": node, "output": dict(output)})
 
 
 def retrying(

@@ -5,11 +5,12 @@ All methods belong to the event loop's thread.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
 from atelier.events.bus import Watched
-from atelier.events.event import Event, Order, parse_id
+from atelier.events.event import OPTIONAL_TYPES, Event, EventType, Order, parse_id
 from atelier.events.recent import Recent
 from atelier.events.subscription import MemorySubscription
 from atelier.events.topic import Topic
@@ -19,8 +20,15 @@ def _clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-# What a topic is about: (job, user, with previews); None: of any.
-_Key = tuple[str | None, str | None, bool]
+# What a topic is about: (job, user, optional types); None: of any.
+_Key = tuple[str | None, str | None, frozenset[EventType]]
+
+_NODES: Final[frozenset[EventType]] = frozenset({"executing", "executed"})
+_PREVIEWS: Final[frozenset[EventType]] = frozenset({"preview"})
+_CHOICES: Final = (frozenset[EventType](), _NODES, _PREVIEWS, _NODES | _PREVIEWS)
+_CHOOSING: Final[Mapping[EventType, tuple[frozenset[EventType], ...]]] = {
+    kind: tuple(choice for choice in _CHOICES if kind in choice) for kind in OPTIONAL_TYPES
+}
 
 
 class MemoryBus:
@@ -77,10 +85,9 @@ class MemoryBus:
         return event
 
     def _topics_of(self, event: Event) -> list[Topic]:
-        wanted = (True,) if event.type == "preview" else (False, True)
         keys = (
-            (job, user, previews)
-            for previews in wanted
+            (job, user, wanted)
+            for wanted in _CHOOSING.get(event.type, _CHOICES)
             for job in (event.job, None)
             for user in (event.user, None)
         )
@@ -94,6 +101,7 @@ class MemoryBus:
         user: str | None = None,
         last_event_id: str | None = None,
         previews: bool = False,
+        nodes: bool = False,
     ) -> AsyncIterator[MemorySubscription]:
         subscription = MemorySubscription(
             since=f"{self._last[0]}-{self._last[1]}",
@@ -101,7 +109,7 @@ class MemoryBus:
             missed=self._recent.since(parse_id(last_event_id), job=job, user=user),
             backlog=self._backlog,
         )
-        key = (job, user, previews)
+        key = (job, user, _CHOICES[nodes + 2 * previews])
         topic = self._topics.get(key)
         if topic is None:
             topic = self._topics[key] = Topic(

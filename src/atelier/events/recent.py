@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from atelier.events.event import COALESCED_TYPES, TERMINAL_TYPES, Event, Order
+from atelier.events.event import COALESCED_TYPES, OPTIONAL_TYPES, TERMINAL_TYPES, Event, Order
 
 _EVENTS_PER_JOB = 100
 
@@ -44,8 +44,7 @@ class Recent:
         return len(self._trails)
 
     def add(self, event: Event) -> None:
-        # A preview is worth nothing a moment later, and large.
-        if event.type != "preview":
+        if event.type not in OPTIONAL_TYPES:
             trail = self._trails.get(event.job)
             if trail is None:
                 trail = self._trails[event.job] = _Trail(event.user)

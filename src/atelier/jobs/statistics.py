@@ -7,7 +7,7 @@ from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.jobs.job import FAILED, STATUSES, SUCCEEDED
-from atelier.jobs.tables import QUEUED_ROWS, jobs
+from atelier.jobs.tables import QUEUED_ROWS, RUNNING_ROWS, jobs
 
 _J = jobs.c
 _mine = jobs.alias("mine")
@@ -39,6 +39,13 @@ _BY_STATUS = (
     select(_J.status, func.count().label("number"))
     .where(_J.deleted_at_ms.is_(None))
     .group_by(_J.status)
+)
+# Two small indexes, where counting all by status would read every job that ever ended.
+_LIVE = select(
+    *(
+        select(func.count()).select_from(jobs).where(rows).scalar_subquery()
+        for rows in (QUEUED_ROWS, RUNNING_ROWS)
+    )
 )
 _BY_LABEL = (
     select(_J.label, _J.status, func.count().label("number"))
@@ -101,6 +108,11 @@ class Statistics:
             return {}
         rows = await conn.execute(_POSITIONS, {"ids": list(ids)})
         return {row.id: row.place for row in rows}
+
+    async def live(self, conn: AsyncConnection) -> tuple[int, int]:
+        """How many jobs are queued, and how many running."""
+        queued, running = (await conn.execute(_LIVE)).one()
+        return queued, running
 
     async def counts(self, conn: AsyncConnection) -> dict[str, int]:
         """How many jobs there are in each status."""

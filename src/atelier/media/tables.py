@@ -1,4 +1,4 @@
-"""The table of assets: the files that came in and those that jobs made."""
+"""The tables of files: those that came in, those that jobs made, and what graphs call them."""
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table
 
@@ -39,4 +39,15 @@ Index(
     assets.c.id,
     postgresql_where=assets.c.deleted_at_ms.is_not(None),
     sqlite_where=assets.c.deleted_at_ms.is_not(None),
+)
+
+# Whose name is here is only told by the asset: one that is deleted gives its name back.
+named_inputs = Table(
+    "named_inputs",
+    metadata,
+    # Below an input folder that all instances seem to share: "cat.png", "cats/cat.png".
+    Column("path", String(512), primary_key=True),
+    Column("asset_id", Id, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
 )

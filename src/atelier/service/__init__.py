@@ -1,11 +1,13 @@
 """What the dialects call: jobs, assets, templates, state of the whole. No HTTP, no SQL text."""
 
 from atelier.service.assets import AssetContent, Assets
+from atelier.service.files import FileName, Files
 from atelier.service.fitting import Fitted, Wish
-from atelier.service.generations import Generations, Submission
+from atelier.service.generations import Generations
 from atelier.service.notices import Notices
 from atelier.service.overview import Overview
 from atelier.service.services import Services
+from atelier.service.submission import Submission
 from atelier.service.views import (
     AssetView,
     Health,
@@ -15,6 +17,7 @@ from atelier.service.views import (
     JobHistory,
     JobPage,
     JobView,
+    LineView,
     ModelView,
     OutputView,
     QueuedPrompt,
@@ -31,6 +34,8 @@ __all__ = [
     "AssetContent",
     "AssetView",
     "Assets",
+    "FileName",
+    "Files",
     "Fitted",
     "Generations",
     "Health",
@@ -40,6 +45,7 @@ __all__ = [
     "JobHistory",
     "JobPage",
     "JobView",
+    "LineView",
     "ModelView",
     "Notices",
     "OutputView",

@@ -1,13 +1,11 @@
 """Jobs: submit, look up, follow, cancel, retry. What every dialect calls."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-import orjson
 import structlog
 import uuid_utils
 
@@ -15,18 +13,21 @@ from atelier.database import Database
 from atelier.errors import AtelierError, Conflict, MediaRejected
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
-from atelier.jobs.job import TERMINAL, Job, NewJob, Progress
+from atelier.jobs.job import RUNNING, TERMINAL, Job, NewJob, Progress
 from atelier.jobs.queue import JobQueue
 from atelier.media.asset import Asset
 from atelier.media.catalog import Catalog
-from atelier.media.conversion import Conversion
 from atelier.service.assets import Assets, UploadTooLarge
 from atelier.service.estimates import Estimates
+from atelier.service.files import Files
 from atelier.service.fitting import Fitted, Wish
+from atelier.service.line import Line
 from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
+from atelier.service.snapshot import snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
+from atelier.service.submission import Submission
 from atelier.service.views import (
     AssetView,
     JobHistory,
@@ -52,45 +53,7 @@ class IdempotencyKeyReused(Conflict):
     default_hint = "Use a new key for a new request."
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What a caller wants run: a registered workflow's name, or a whole graph.
-
-    ``check_pictures``: a ``data:`` URL that holds no picture is refused at once, not when the
-    job runs.
-    """
-
-    workflow: str | Mapping[str, Any]
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    user: str = "anonymous"
-    priority: int = 0
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    max_attempts: int | None = None
-    dialect: str = "native"
-    idempotency_key: str | None = None
-    check_pictures: bool = False
-    conversion: Conversion | None = None  # how its pictures are to be kept
-    cache: bool = False  # what an earlier job of this user made of the same may answer
-    webhook_url: str | None = None  # told when the job has ended
-
-    def fingerprint(self) -> str:
-        """Equal for submissions that ask for the same."""
-        asked: list[Any] = [
-            self.workflow,
-            dict(self.inputs),
-            self.user,
-            self.priority,
-            dict(self.metadata),
-            self.max_attempts,
-        ]
-        if self.conversion is not None:
-            asked.append(self.conversion.as_dict())
-        if self.webhook_url is not None:  # those of before are known without it
-            asked.append(self.webhook_url)
-        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
-
-
-class Generations(Stopping):
+class Generations(Line, Stopping):
     def __init__(
         self,
         *,
@@ -105,6 +68,7 @@ class Generations(Stopping):
         notices: Notices,
         waiting_because: Callable[[Job], str | None],
         on_accepted: Callable[[str], None] = lambda job: None,
+        files: Files | None = None,
         default_attempts: int = 3,
     ) -> None:
         self._database = database
@@ -118,6 +82,7 @@ class Generations(Stopping):
         self._notices = notices
         self._waiting_because = waiting_because
         self._on_accepted = on_accepted
+        self._files = files
         self._default_attempts = default_attempts
         self._kept: set[str] = set()  # requirements that are in the database
 
@@ -282,21 +247,22 @@ class Generations(Stopping):
         user: str | None = None,
         last_event_id: str | None = None,
         previews: bool = False,
+        nodes: bool = False,
     ) -> AsyncIterator[Subscription]:
         """Events of a job or a user; a job's begin with its present state unless resumed.
 
         Raises JobUnknown.
         """
         async with self._bus.subscribe(
-            job=job, user=user, last_event_id=last_event_id, previews=previews
+            job=job, user=user, last_event_id=last_event_id, previews=previews, nodes=nodes
         ) as subscription:
             if job is not None:
                 view = await self.get(job, user=user)
                 if not subscription.resumed:
-                    subscription.begin_with(snapshot_of(view))
+                    subscription.begin_with(self._snapshot(view))
             elif user is not None and not subscription.resumed:
                 page = await self.list(user=user, status=("queued", "running"), limit=100)
-                subscription.begin_with(*(snapshot_of(view) for view in reversed(page.jobs)))
+                subscription.begin_with(*map(self._snapshot, reversed(page.jobs)))
             yield subscription
 
     def _announce(self, view: JobView) -> None:
@@ -313,6 +279,14 @@ class Generations(Stopping):
         self._bus.wake()
         self._on_accepted(job.id)
 
+    def _snapshot(self, view: JobView) -> events.Event:
+        """The present state; where it runs in this process, to the last step."""
+        event = snapshot_of(view)
+        told = self._bus.progress_of(view.job.id) if view.job.status == RUNNING else None
+        if told is None or told.data["percent"] < view.job.progress.percent:
+            return event
+        return replace(event, data={**event.data, "progress": dict(told.data)})
+
     async def _prepare(self, submission: Submission) -> tuple[NewJob, Planned, dict[str, str]]:
         """The job, how it was understood, and the SHA-256 of assets that it brought along."""
         if isinstance(submission.workflow, str):
@@ -321,6 +295,9 @@ class Generations(Stopping):
         if webhook_url is not None:
             webhook_url = self._notices.checked(webhook_url)
         planned = self._planner.plan(submission.workflow, submission.inputs)
+        named = await self._named(planned)
+        if named and planned.graph is not None:
+            planned = self._planner.plan(planned.graph, {**named, **submission.inputs})
         inputs = dict(planned.inputs)
         hashes: dict[str, str] = {}
         for name, value in inputs.items():
@@ -355,6 +332,17 @@ class Generations(Stopping):
             webhook_url=webhook_url,
         )
         return new, planned, hashes
+
+    async def _named(self, planned: Planned) -> dict[str, Any]:
+        """Pictures that were uploaded here and are named in a graph, as inputs of it.
+
+        Which instance will run it isn't known: they must be brought there.
+        """
+        if planned.graph is None or self._files is None:
+            return {}
+        texts = self._planner.file_inputs(planned.graph)
+        assets = await self._files.named(set(texts.values()))
+        return {key: {"asset": assets[text]} for key, text in texts.items() if text in assets}
 
     async def _keep(self, name: str, url: str, submission: Submission) -> Asset | AssetView:
         try:
@@ -404,25 +392,3 @@ def _point_to_asset(graph: dict[str, dict[str, Any]], uri: str, asset: str) -> N
         for name, value in node["inputs"].items():
             if value == uri or (isinstance(value, dict) and value.get("url") == uri):
                 node["inputs"][name] = f"asset:{asset}"
-
-
-def snapshot_of(view: JobView) -> events.Event:
-    job = view.job
-    return events.snapshot(
-        job.id,
-        job.user,
-        status=job.status,
-        progress={
-            "percent": job.progress.percent,
-            "step": job.progress.step,
-            "steps": job.progress.steps,
-            "node": job.progress.node,
-        },
-        position=view.queue_position,
-        eta_seconds=view.eta_seconds,
-        message=view.message,
-        outputs=[output.as_dict() for output in view.outputs],
-        error=job.error,
-        attempts=job.attempts,
-        instance=job.instance,
-    )

@@ -165,15 +165,6 @@ class Overview:
             workflows="; ".join(problems) or "ok",
         )
 
-    async def _redis(self) -> str:
-        if self._check_redis is None:
-            return "not configured"
-        try:
-            await self._check_redis()
-        except AtelierError as error:
-            return error.message
-        return "ok"
-
     async def queues(self, *, timeout_seconds: float = ASK_SECONDS) -> QueuesView:
         """Our own queue and, asked now, that of each instance with what others submitted there."""
         async with self._database.read() as conn:
@@ -193,6 +184,15 @@ class Overview:
     async def systems(self, *, timeout_seconds: float = ASK_SECONDS) -> tuple[SystemView, ...]:
         """RAM, VRAM, version and devices of each instance, asked now."""
         return await instance_systems(self._pool.instances, timeout_seconds=timeout_seconds)
+
+    async def _redis(self) -> str:
+        if self._check_redis is None:
+            return "not configured"
+        try:
+            await self._check_redis()
+        except AtelierError as error:
+            return error.message
+        return "ok"
 
     async def _storage(self) -> str:
         if time.monotonic() - self._storage_checked_at > STORAGE_CHECK_SECONDS:

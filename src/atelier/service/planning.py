@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from atelier.comfy.object_info import ObjectInfo
-from atelier.errors import WorkflowError
+from atelier.errors import AtelierError, WorkflowError
 from atelier.jobs.job import Job
 from atelier.pool.instance import Instance
 from atelier.pool.pool import Pool
@@ -18,6 +18,7 @@ from atelier.workflows.check import Problem, check
 from atelier.workflows.copies import repeat, results
 from atelier.workflows.formats import graph_of, named_types
 from atelier.workflows.graph import Graph
+from atelier.workflows.inline import IMAGE_INPUTS
 from atelier.workflows.library import (
     Alternative,
     Library,
@@ -126,6 +127,32 @@ class Planner:
             draws_seed=draws_seed(found.manifest, inputs),
             plan=_plan(found, chosen.variant, completed, instance) if chosen and instance else None,
         )
+
+    def file_inputs(self, graph: Graph) -> dict[str, str]:
+        """The texts of ``graph`` that name files of the input folder, by ``NODE.INPUT``."""
+        infos = [one.object_info for one in self._pool.up() if one.object_info is not None]
+        return {
+            f"{node_id}.{name}": value
+            for node_id, node in graph.items()
+            for name, value in node["inputs"].items()
+            if isinstance(value, str) and _takes_file(node["class_type"], name, infos)
+        }
+
+    def graph_of(self, job: Job) -> Graph:
+        """The graph that ``job`` runs: its own, or that of its workflow with its inputs.
+
+        Empty where the workflow is no longer registered, or nobody has chosen a variant yet.
+        """
+        if job.graph is not None:
+            return {node_id: dict(node) for node_id, node in job.graph.items()}
+        try:
+            workflow = self._library.get(job.workflow)
+        except AtelierError:
+            return {}
+        variant = job.variant
+        if variant is None or variant not in workflow.graphs:
+            return {}
+        return bind(workflow.graphs[variant], workflow.manifest, variant, job.inputs)
 
     def instance_id(self, name: str) -> str | None:
         """The id of the instance that is called or found at ``name``; None: not of this pool."""
@@ -297,6 +324,13 @@ def _bound(workflow: Workflow, name: str, inputs: Mapping[str, Any], info: Objec
     graph = fit_models(workflow.graphs[name], variant, info)
     resolved = resolve_models(workflow.manifest, variant, inputs, info)
     return bind(graph, workflow.manifest, name, resolved)
+
+
+def _takes_file(class_type: str, name: str, infos: Sequence[ObjectInfo]) -> bool:
+    for info in infos:
+        if (node := info.node(class_type)) is not None and name in node.inputs:
+            return node.inputs[name].uploaded
+    return (class_type, name) in IMAGE_INPUTS
 
 
 def _model_key(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from atelier.service.assets import Assets
+from atelier.service.files import Files
 from atelier.service.generations import Generations
 from atelier.service.overview import Overview
 from atelier.service.workflows import Workflows
@@ -14,3 +15,4 @@ class Services:
     assets: Assets
     overview: Overview
     workflows: Workflows
+    files: Files

@@ -45,6 +45,8 @@ class OutputView:
     fps: float | None = None
     frames: int | None = None
     text: str | None = None  # what a short text says
+    # How the instance named it: key (images, gifs, text, ...), subfolder, type (output, temp).
+    source: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "OutputView":
@@ -66,6 +68,7 @@ class OutputView:
             fps=record.get("fps"),
             frames=record.get("frames"),
             text=record.get("text"),
+            source=record.get("source"),
         )
 
     @property
@@ -105,6 +108,17 @@ class JobView:
 class JobPage:
     jobs: tuple[JobView, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """What runs, oldest first, and what waits, next one first; the numbers count those not shown
+    too."""
+
+    running: tuple[JobView, ...]
+    waiting: tuple[JobView, ...]
+    running_count: int
+    waiting_count: int
 
 
 @dataclass(frozen=True, slots=True)

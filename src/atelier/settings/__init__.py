@@ -3,10 +3,17 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from atelier.errors import ConfigurationError
@@ -26,6 +33,17 @@ class Settings(BaseSettings):
         env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
 
+    app_name: str = Field(
+        "atelier",
+        min_length=1,
+        validation_alias="APP_NAME",
+        description="What the service calls itself in its documents and answers.",
+    )
+    app_version: str | None = Field(
+        None,
+        validation_alias="APP_VERSION",
+        description="The version that it tells; default: that of atelier.",
+    )
     host: str = Field("0.0.0.0", validation_alias="HOST", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, validation_alias="PORT", description="Port.")
     data_dir: Path = Field(
@@ -43,6 +61,18 @@ class Settings(BaseSettings):
         (),
         validation_alias=AliasChoices("COMFYUI_URLS", "COMFYUI_BASE_URL", "COMFYUI_URL"),
         description="ComfyUI instances, comma-separated.",
+    )
+    comfyui_host: str | None = Field(
+        None,
+        validation_alias="COMFYUI_HOST",
+        description="One ComfyUI instance by its host name, or by its URL.",
+    )
+    comfyui_port: int = Field(
+        8188,
+        ge=1,
+        le=65535,
+        validation_alias="COMFYUI_PORT",
+        description="The port of COMFYUI_HOST where that is a host name.",
     )
     comfyui_client_id: str = Field(
         "atelier",
@@ -160,7 +190,7 @@ class Settings(BaseSettings):
     job_timeout_seconds: float = Field(
         1800,
         gt=0,
-        validation_alias="ATELIER_JOB_TIMEOUT_SECONDS",
+        validation_alias=AliasChoices("ATELIER_JOB_TIMEOUT_SECONDS", "COMFYUI_TIMEOUT"),
         description="Longest run of one attempt at an instance.",
     )
     grace_seconds: float = Field(
@@ -209,6 +239,21 @@ class Settings(BaseSettings):
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{url!r} is not an http:// or https:// address")
         return tuple(dict.fromkeys(url.rstrip("/") for url in value))
+
+    @model_validator(mode="after")
+    def join_host_and_port(self) -> Self:
+        """Where a host is named, its address is the one of ``comfyui_urls``."""
+        if self.comfyui_host is None:
+            return self
+        url = _address(self.comfyui_host, self.comfyui_port)
+        if not self.comfyui_urls:
+            object.__setattr__(self, "comfyui_urls", (url,))  # frozen for everybody else
+        elif url not in self.comfyui_urls:
+            raise ValueError(
+                f"COMFYUI_HOST, which means {url}, and {_given('comfyui_urls')}="
+                f"{','.join(self.comfyui_urls)} contradict each other: keep one of them"
+            )
+        return self
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -287,6 +332,30 @@ def _names(field: str) -> list[str]:
     return [str(name) for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])]
 
 
+def _given(field: str) -> str:
+    """The variable of those of ``field`` that somebody has set."""
+    names = _names(field)
+    return next((name for name in names if os.environ.get(name)), names[0])
+
+
+def _address(host: str, port: int) -> str:
+    """The URL of an instance that is named by host, host:port or URL. Raises ValueError."""
+    if "://" not in host:
+        has_port = host.count(":") == 1 and host.rpartition(":")[2].isdigit()
+        host = f"http://{host}" if has_port else f"http://{_bracketed(host)}:{port}"
+    url = host.rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"COMFYUI_HOST must be a host name or an http(s) URL, not {host!r}")
+    return url
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = ".".join(str(part) for part in location).upper()
+    fields = (field for field in Settings.model_fields if name in _names(field))
+    return next((_given(field) for field in fields), name)
+
+
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
@@ -297,6 +366,8 @@ def load_settings(**overrides: object) -> Settings:
     Raises ConfigurationError that names each variable that can't be understood.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    if "comfyui_urls" in given:
+        given.setdefault("comfyui_host", None)
     environment = {name.upper(): value for name, value in os.environ.items() if value}
     for field in given:  # the command line goes before all of them
         for name in _names(field):
@@ -306,7 +377,7 @@ def load_settings(**overrides: object) -> Settings:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         problems += [
-            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            ": ".join(filter(None, (_variable(problem["loc"]), problem["msg"])))
             for problem in error.errors()
         ]
     if problems:

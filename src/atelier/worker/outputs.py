@@ -38,10 +38,14 @@ class NoOutputs(WorkflowError):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that the prompt made: a file at the instance, or bytes that came already."""
+    """One thing that the prompt made: a file at the instance, or bytes that came already.
+
+    ``key`` is what it stands under in the node's output: images, gifs, text, ...
+    """
 
     node: str
     filename: str
+    key: str = "images"
     ref: FileRef | None = None
     data: bytes | None = None
 
@@ -57,11 +61,13 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Stored:
     asset: Asset
+    item: Item
     text: str | None = None  # what the file says, where that is short
 
     def record(self) -> Mapping[str, Any]:
         """What the job itself remembers of an output, so that listing jobs needs no join."""
-        asset = self.asset
+        asset, item = self.asset, self.item
+        ref = item.ref or FileRef(item.filename)
         return {
             "id": asset.id,
             "key": asset.key,
@@ -78,6 +84,7 @@ class Stored:
             "thumbhash": asset.thumbhash,
             "filename": asset.filename,
             "text": self.text,
+            "source": {"key": item.key, "subfolder": ref.subfolder, "type": ref.type},
         }
 
 
@@ -110,9 +117,11 @@ def items_of(finished: Finished, counting: Collection[str]) -> Made:
         output = finished.history_outputs[node]
         for key, ref in _new_files(output, seen):
             kept = latents if key == "latents" else saved
-            (kept if ref.type == "output" else shown).append(Item(node, ref.filename, ref=ref))
+            item = Item(node, ref.filename, key, ref=ref)
+            (kept if ref.type == "output" else shown).append(item)
         for number, text in enumerate(texts_of(output)):
-            texts.append(Item(node, f"{number}.txt", data=text.encode("utf-8", "replace")))
+            data = text.encode("utf-8", "replace")
+            texts.append(Item(node, f"{number}.txt", "text", data=data))
     for number, (socket_node, picture) in enumerate(finished.websocket_images):
         if counting and socket_node is not None and socket_node not in counting:
             continue
@@ -124,10 +133,10 @@ def items_of(finished: Finished, counting: Collection[str]) -> Made:
         places = {node: place for place, node in enumerate(named)}
         results.sort(key=lambda item: places.get(item.node, len(places)))
     aside = [
-        Item(node, ref.filename, ref=ref)
+        Item(node, ref.filename, key, ref=ref)
         for node in finished.history_outputs
         if node not in nodes
-        for _, ref in _new_files(finished.history_outputs[node], seen)
+        for key, ref in _new_files(finished.history_outputs[node], seen)
         if ref.type != "output"
     ]
     previews = [*(shown if is_saved else ()), *aside]
@@ -225,7 +234,7 @@ async def _keep(
         seq=number,
     )
     is_short = asset.media_kind == "text" and len(data) <= INLINE_TEXT_BYTES
-    return Stored(asset, data.decode("utf-8", "replace") if is_short else None)
+    return Stored(asset, item, data.decode("utf-8", "replace") if is_short else None)
 
 
 async def _put(context: Context, key: str, data: bytes, media_type: str) -> None:

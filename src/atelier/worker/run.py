@@ -241,6 +241,7 @@ class JobRun:
                         case Preview():
                             self._teller.show(message)
                         case _:
+                            self._teller.tell_node(message)
                             self._teller.advance(meter.take(message))
             raise PromptLost("The instance said nothing of how the run ended.")
         except TimeoutError:

@@ -1,6 +1,6 @@
 """Tells listeners how far a job is."""
 
-from atelier.comfy.messages import Preview
+from atelier.comfy.messages import Executed, Executing, Preview
 from atelier.events import event as events
 from atelier.jobs.job import Job, Progress
 from atelier.worker.context import Context
@@ -43,6 +43,17 @@ class Teller:
                 node=progress.node,
             )
         )
+
+    def tell_node(self, message: object) -> None:
+        """Tell which node runs, or has ended with something to show; to nobody if none listens."""
+        if not self._bus.listeners:
+            return
+        job = self._job
+        match message:
+            case Executing(node=str() as node, display_node=shown):
+                self.tell(events.executing(job.id, job.user, node=shown or node))
+            case Executed(node=node, display_node=shown, output=output) if output:
+                self.tell(events.executed(job.id, job.user, node=shown or node, output=output))
 
     def show(self, preview: Preview) -> None:
         """Tell a preview, unless the one before is a moment old."""

@@ -14,16 +14,36 @@ PREVIEWS: Final = frozenset(
     {"PreviewImage", "MaskPreview", "PreviewAny", "PreviewAudio", "Preview3D", "Preview3DAnimation"}
 )
 
+_NODE: Final = '{"class_type": "SaveImage", "inputs": {"images": ["8", 0], ...}}'
+
 
 class GraphMalformed(WorkflowError):
-    """It is no API-format graph; ``problems`` says all that is wrong with it."""
+    """It is no API-format graph; ``problems`` says all that is wrong with it.
+
+    ``nodes`` are the node and class that each is about, "" where it is the whole graph;
+    ``data["node_errors"]`` tells both, as for a graph that can't run.
+    """
 
     code = "WORKFLOW_VALIDATION_ERROR"
     default_hint = "In ComfyUI choose Workflow > Export (API) and send the content of that file."
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(
+        self, problems: Sequence[str], nodes: Sequence[tuple[str, str]] | None = None
+    ) -> None:
+        places = nodes or [("", "")] * len(problems)
         super().__init__(
-            f"The workflow graph is malformed: {'; '.join(problems)}.", problems=list(problems)
+            f"The workflow graph is malformed: {'; '.join(problems)}.",
+            problems=list(problems),
+            node_errors=[
+                {
+                    "node": node,
+                    "class_type": class_type,
+                    "input": "",
+                    "code": "malformed",
+                    "message": f"{problem}; a node is {_NODE}",
+                }
+                for problem, (node, class_type) in zip(problems, places, strict=True)
+            ],
         )
         self.problems = tuple(problems)
 
@@ -49,21 +69,26 @@ def parse_graph(body: Any) -> Graph:
         raise GraphMalformed(["it is in the editor's format (nodes and links), not the API format"])
     if not body:
         raise GraphMalformed(["it has no nodes"])
-    problems = []
+    problems: list[str] = []
+    nodes: list[tuple[str, str]] = []
     graph: Graph = {}
     for node_id, node in body.items():
         if not isinstance(node, Mapping):
             problems.append(f"node {node_id} is {_kind(node)}, not an object")
+            nodes.append((str(node_id), ""))
             continue
         class_type, inputs = node.get("class_type"), node.get("inputs", {})
-        if not isinstance(class_type, str) or not class_type:
+        named = class_type if isinstance(class_type, str) else ""
+        if not named:
             problems.append(f"node {node_id} has no class_type")
+            nodes.append((str(node_id), ""))
         if not isinstance(inputs, Mapping):
             problems.append(f"node {node_id} has inputs that are {_kind(inputs)}, not an object")
+            nodes.append((str(node_id), named))
             continue
         graph[str(node_id)] = {**node, "inputs": dict(inputs)}
     if problems:
-        raise GraphMalformed(problems)
+        raise GraphMalformed(problems, nodes)
     return graph
 
 

@@ -15,7 +15,7 @@ from atelier.workflows.workflow import Workflow, version_of
 NAME: Final = "inline"
 
 # Inputs of core nodes whose text names a file of the instance: a URL there is a picture to bring.
-_IMAGE_INPUTS: Final = frozenset({("LoadImage", "image"), ("LoadImageMask", "image")})
+IMAGE_INPUTS: Final = frozenset({("LoadImage", "image"), ("LoadImageMask", "image")})
 
 
 def inline(body: Any, inputs: Mapping[str, Any], object_info: ObjectInfo | None = None) -> Workflow:
@@ -56,6 +56,6 @@ def _input(key: str, graph: Graph, place: tuple[str, str], value: Any, default: 
 
 
 def _is_image(class_type: str, name: str, value: Any) -> bool:
-    if isinstance(value, str) and (class_type, name) not in _IMAGE_INPUTS:
+    if isinstance(value, str) and (class_type, name) not in IMAGE_INPUTS:
         return False
     return image_ref(value) is not None

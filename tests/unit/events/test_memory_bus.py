@@ -359,3 +359,32 @@ async def test_bus_says_what_is_watched(bus):
         watched = bus.watched()
         assert (watched.jobs, watched.users) == ({"j"}, {"u"})
     assert not bus.watched().jobs
+
+
+async def test_what_nodes_do_reaches_only_who_asked_and_is_not_kept(bus):
+    async with (
+        bus.subscribe(job="j") as plain,
+        bus.subscribe(job="j", previews=True) as seeing,
+        bus.subscribe(user="u", nodes=True) as following,
+        bus.subscribe(nodes=True, previews=True) as all_of_it,
+    ):
+        first = bus.publish(event.queued("j", "u"))
+        bus.publish(event.executing("j", "u", node="3"))
+        bus.publish(event.executed("j", "u", node="3", output={"text": ["a"]}))
+        bus.publish(event.preview("j", "u", image=b"x", media_type="image/png"))
+        heard = [types(await one.batch()) for one in (plain, seeing)]
+        assert heard == [["queued"], ["queued", "preview"]]
+        assert types(await following.batch()) == ["queued", "executing", "executed"]
+        assert types(await all_of_it.batch()) == ["queued", "executing", "executed", "preview"]
+    async with bus.subscribe(job="j", nodes=True, last_event_id=first.id) as later:
+        assert later.resumed
+        assert later.pending == 0
+
+
+async def test_newest_progress_of_a_job_is_known_until_it_ends(bus):
+    assert bus.progress_of("j") is None
+    bus.publish(progress(10))
+    bus.publish(progress(20))
+    assert bus.progress_of("j").data["percent"] == 20
+    bus.publish(event.finished("j", "u", outputs=[]))
+    assert bus.progress_of("j") is None

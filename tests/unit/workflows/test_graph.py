@@ -105,3 +105,10 @@ def test_a_chain_of_ten_thousand_nodes_is_walked() -> None:
     reached, cycles = upstream(graph, ["0"])
     assert len(reached) == 10_000
     assert cycles == ()
+
+
+def test_each_problem_of_shape_names_its_node_and_class():
+    with pytest.raises(GraphMalformed) as caught:
+        parse_graph({"5": 3, "8": {"class_type": "SaveImage", "inputs": []}})
+    told = caught.value.data["node_errors"]
+    assert [(one["node"], one["class_type"]) for one in told] == [("5", ""), ("8", "SaveImage")]

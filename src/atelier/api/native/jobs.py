@@ -105,6 +105,7 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
     async def job_events(
         job_id: JobId,
         previews: Annotated[bool, Query(description="Pictures of the work so far, too.")] = False,
+        nodes: Annotated[bool, Query(description="What each node does, too.")] = False,
         last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
         resume_after: Annotated[
             str | None, Query(alias="last_event_id", description="Where no header can be set.")
@@ -118,7 +119,9 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
             return Response(status_code=204)
         return EventStream(
             streams,
-            lambda: generations.follow(job=job_id, last_event_id=last, previews=previews),
+            lambda: generations.follow(
+                job=job_id, last_event_id=last, previews=previews, nodes=nodes
+            ),
             lambda event: encode_sse(event, event_json(event)),
             form="sse:native",
             job=job_id,

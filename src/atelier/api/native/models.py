@@ -103,6 +103,9 @@ class OutputModel(BaseModel):
     node: str | None
     thumbhash: str | None
     filename: str | None
+    source: dict[str, Any] | None = Field(
+        description="How ComfyUI named it: `key` (images, gifs, text, ...), `subfolder`, `type`."
+    )
     text: str | None = Field(description="What a text of at most 8 KB says.")
 
 

@@ -76,6 +76,7 @@ def output_json(output: OutputView) -> dict[str, Any]:
         "node": output.node,
         "thumbhash": output.thumbhash,
         "filename": output.filename,
+        "source": output.source,
         "text": output.text,
     }
 

@@ -1,7 +1,8 @@
 """Many subscriptions over one WebSocket.
 
 The client sends {"type": "subscribe", "job": ID} or {"type": "subscribe", "user": NAME}, with
-"previews": true and "last_event_id" where wished; "unsubscribe" with the same name; "ping".
+"previews": true, "nodes": true and "last_event_id" where wished; "unsubscribe" with the same
+name; "ping".
 It gets "subscribed", "unsubscribed", "pong", "error", and events as over server-sent events.
 """
 
@@ -89,7 +90,8 @@ class EventSocket:
             raise InvalidRequest("last_event_id must be text.")
         if target[0] == "job":
             await self._generations.get(target[1])
-        task = asyncio.create_task(self._forward(target, bool(message.get("previews")), last))
+        extras = {name: bool(message.get(name)) for name in ("previews", "nodes")}
+        task = asyncio.create_task(self._forward(target, extras, last))
         self._tasks[target] = task
         task.add_done_callback(lambda done: self._forget(target, done))
 
@@ -97,14 +99,14 @@ class EventSocket:
         if self._tasks.get(target) is task:
             del self._tasks[target]
 
-    async def _forward(self, target: Target, previews: bool, last: str | None) -> None:
+    async def _forward(self, target: Target, extras: dict[str, bool], last: str | None) -> None:
         kind, name = target
         last_event_id, _ = resume_id(last)
         subscribing = self._generations.follow(
             job=name if kind == "job" else None,
             user=name if kind == "user" else None,
             last_event_id=last_event_id,
-            previews=previews,
+            **extras,
         )
         try:
             async with self._streams.follow(subscribing) as subscription:
