@@ -19,11 +19,11 @@ from atelier.workflows.manifest import Manifest
 from atelier.workflows.problem import InputsInvalid
 
 _PARTS: Final = ("graph", "graphs", "workflow", "manifest")
-_ABOUT: Final = ("title", "help", "category")
+_ABOUT: Final = ("title", "help", "category", "icon")
 # What GET tells besides: may be sent back, and says nothing.
 _TOLD: Final = frozenset(
     {"name", "version", "number", "origin", "created_at", "input_schema", "runnable", "variant"}
-    | {"missing", "checks"}
+    | {"missing", "checks", "variants", "example"}
 )
 
 
@@ -86,7 +86,7 @@ def define(name: str, body: Any, object_info: ObjectInfo | None = None) -> Defin
         graphs = {}
     if problems:
         raise DefinitionInvalid(name, problems)
-    about = {key: body[key] for key in ("inputs", *_ABOUT) if body.get(key) is not None}
+    about = {key: body[key] for key in ("inputs", *_ABOUT) if body.get(key) not in (None, "")}
     return described(name, {**about, **manifest, "name": name}, graphs, object_info)
 
 
