@@ -21,6 +21,9 @@ MOST_PROCESSES = 64  # that write logs into one folder
 
 Format = Literal["plain", "json"]
 
+# One list for good: loggers that were used before keep the list that they have seen.
+_processors: list[structlog.typing.Processor] = []
+
 _HIDDEN = "***"
 # Whatever library writes them: passwords in addresses, signatures, tokens, pictures in base64.
 _SECRET = re.compile(
@@ -45,13 +48,13 @@ def configure_logging(
     No line holds one of ``secrets`` (of those with 8 characters and more).
     """
     target = stream or sys.stderr
-    before = _before(log_format)
+    _processors[:] = [
+        structlog.stdlib.filter_by_level,
+        *_before(log_format),
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *before,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

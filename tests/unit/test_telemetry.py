@@ -18,10 +18,12 @@ from atelier.telemetry import configure_logging, log_files
 def as_before():
     root = logging.getLogger()
     handlers, level, config = root.handlers[:], root.level, structlog.get_config()
+    processors = config["processors"][:]
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.configure(**config)
+    config["processors"][:] = processors
 
 
 @pytest.fixture
@@ -83,6 +85,17 @@ def test_next_process_goes_on_with_the_file(tmp_path):
         with log_files(tmp_path, "app"):
             structlog.get_logger("t").info("line", number=number)
     assert [line[-8:] for line in lines(tmp_path)] == ["number=0", "number=1"]
+
+
+def test_logger_used_before_follows_a_new_configuration(capsys):
+    configure_logging(stream=sys.stdout)
+    logger = structlog.get_logger("early").bind(part="early")
+    logger.info("one")
+    configure_logging(log_format="json", stream=sys.stdout)
+    with structlog.testing.capture_logs() as captured:
+        logger.info("two")
+    assert captured == [{"event": "two", "part": "early", "log_level": "info"}]
+    assert "one" in capsys.readouterr().out
 
 
 def test_folder_that_is_a_file_is_said_in_a_sentence(tmp_path):
