@@ -9,7 +9,12 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +29,7 @@ from atelier.errors import ConfigurationError
 from atelier.events.memory import MemoryBus
 from atelier.events.redis import redis_version
 from atelier.jobs.queue import JobQueue
+from atelier.media.asset import is_derivative
 from atelier.media.cache import DownloadCache
 from atelier.media.catalog import Catalog
 from atelier.media.fetch import Fetcher
@@ -38,7 +44,9 @@ from atelier.service.planning import Planner
 from atelier.service.positions import PositionTeller
 from atelier.service.relay import Relay
 from atelier.settings import Settings
-from atelier.storage.objects import ObjectStore, open_store
+from atelier.storage.objects import open_store
+from atelier.storage.opening import check_store, opened_store
+from atelier.storage.store import Store
 from atelier.webhooks.deliver import Deliverer
 from atelier.webhooks.outbox import Outbox
 from atelier.webhooks.signing import checked_secret, new_secret
@@ -46,6 +54,7 @@ from atelier.worker.context import Context
 from atelier.worker.dispatch import Dispatcher
 from atelier.worker.housekeeping import sweep_forever
 from atelier.worker.identity import worker_identity
+from atelier.worker.spool import Spool
 from atelier.workflows.library import Library
 
 log = structlog.get_logger(__name__)
@@ -63,7 +72,7 @@ class Application:
     services: Services
     pool: Pool
     database: Database
-    store: ObjectStore
+    store: Store
     dispatcher: Dispatcher | None
     embedded: bool
 
@@ -112,15 +121,18 @@ async def webhook_secret(settings: Settings, database: Database) -> str:
     return await database.run(lambda conn: Outbox().keep_secret(conn, made))
 
 
-def open_configured_store(settings: Settings) -> ObjectStore:
-    credentials = {
-        "access_key_id": settings.storage_access_key,
-        "secret_access_key": settings.storage_secret_key,
-    }
-    given = {name: value.get_secret_value() for name, value in credentials.items() if value}
-    if not settings.storage.startswith("s3://"):
-        given = {}
-    return open_store(settings.storage, **given)
+def open_configured_store(settings: Settings) -> AbstractAsyncContextManager[Store]:
+    """The configured store, not yet contacted; entering raises ConfigurationError."""
+    place, beside = settings.storage, settings.companion_place
+    seconds = settings.storage_url_seconds
+    return opened_store(
+        place.url,
+        place.options,
+        public_url=place.public_url,
+        url_seconds=seconds,
+        companion=lambda: open_store(beside.url, url_seconds=seconds, **beside.options),
+        elsewhere=is_derivative,
+    )
 
 
 @asynccontextmanager
@@ -137,7 +149,8 @@ async def application(
         checked_secret(settings.webhook_secret.get_secret_value())
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
-        store = open_configured_store(settings)
+        store = await stack.enter_async_context(open_configured_store(settings))
+        await check_store(store)
         owner = stack.enter_context(worker_identity(settings.data_dir / "workers"))
         if not worker:
             owner = f"{owner}-api"
@@ -226,6 +239,7 @@ async def application(
                 now_ms=now_ms,
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
+                spool=Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000),
             )
             deliverer = Deliverer(
                 database=database,

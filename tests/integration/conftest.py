@@ -47,11 +47,13 @@ from atelier.service.planning import Planner
 from atelier.storage.objects import open_store
 from atelier.telemetry import configure_logging
 from atelier.webhooks.outbox import Outbox
-from atelier.worker import dispatch
+from atelier.worker import dispatch, publication
 from atelier.worker import inputs as inputs_module
+from atelier.worker import outputs as outputs_module
 from atelier.worker import run as run_module
 from atelier.worker.context import Context
 from atelier.worker.dispatch import Dispatcher
+from atelier.worker.spool import Spool
 from atelier.workflows.library import Library
 
 PATIENCE_SECONDS = 15.0
@@ -71,6 +73,9 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "IN_FLIGHT_SECONDS", 0.05)
     monkeypatch.setattr(run_module, "backoff_ms", lambda attempt, rng: 20)
     monkeypatch.setattr(inputs_module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(outputs_module, "STORE_SECONDS", 0.2)
+    monkeypatch.setattr(publication, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(publication, "LONGEST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(instance_module, "PROBE_SECONDS", 0.3)
     monkeypatch.setattr(follow, "_SILENCE_SECONDS", 0.5)
     hasty = partial(ComfyClient, gone_after_seconds=0.3)
@@ -269,6 +274,7 @@ class Service:
         self.catalog = Catalog(database.dialect)
         self.storage_folder = folder / "storage"
         self.store = open_store(str(self.storage_folder))
+        self.spool = Spool(folder / "spool", max_bytes=1_000_000)
         self.bus = MemoryBus()
         own = folder / "workflows"
         self.library = Library([own] if own.is_dir() else [])
@@ -328,6 +334,7 @@ class Service:
             estimates=self.estimates,
             pool=self.pool,
             bus=self.bus,
+            spool=self.spool,
             clock=time.monotonic,
             now_ms=now_ms,
             rng=random.Random(1),

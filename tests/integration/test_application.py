@@ -50,9 +50,8 @@ def settings_of(tmp_path, engine):
             data_dir=tmp_path / name,
             comfyui_urls=engine.url,
             embedded_engine="never",
-            storage_url=str(tmp_path / "storage"),
             grace_seconds=0.2,
-            **more,
+            **{"storage_url": str(tmp_path / "storage"), **more},
         )
 
     return make
@@ -263,3 +262,11 @@ async def test_redis_that_is_away_is_told_and_holds_nothing_up(settings_of):
         health = await app.services.overview.health()
     assert health.redis.startswith("Redis can't be reached")
     assert health.ok
+
+
+async def test_store_that_is_away_does_not_stop_the_start(opened, unused_tcp_port):
+    url = f"s3://pictures?endpoint=http://127.0.0.1:{unused_tcp_port}&region=r"
+    more = {"storage_url": url, "storage_access_key": "k", "storage_secret_key": "s"}
+    app = await opened("away", worker=True, **more)
+    assert app.pool.up()
+    assert "failed" in (await app.services.overview.health()).storage

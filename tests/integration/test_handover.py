@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from atelier.worker import dispatch
-from atelier.worker import run as run_module
+from atelier.worker import dispatch, publication
 
 
 async def wait_at_gate(service, gate, graph_of):
@@ -245,14 +244,14 @@ async def test_stale_worker_publishes_nothing_and_leaves_no_files(
         collected.set()
         return assets
 
-    collect = run_module.collect
-    monkeypatch.setattr(run_module, "collect", collect_then_stand_still)
+    collect = publication.collect
+    monkeypatch.setattr(publication, "collect", collect_then_stand_still)
     service.database.run = stand_still
     async with service.worker("w1", lease_ms=300):
         id = await wait_at_gate(service, gate, graph_of)
         gate.open()
         await collected.wait()
-        monkeypatch.setattr(run_module, "collect", collect)
+        monkeypatch.setattr(publication, "collect", collect)
         kept_by_stale = set(service.stored_files())
         assert kept_by_stale
         async with other.worker("w2", lease_ms=5000):

@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -269,6 +271,48 @@ def test_configuration_that_can_not_be_used_is_a_sentence(
     assert said in err
     assert "Traceback" not in err
     assert err.startswith("atelier: ")
+
+
+@pytest.fixture
+def refusing_endpoint():
+    """An S3 service that knows nobody."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_wrong_credentials_of_the_storage_are_a_sentence(atelier, monkeypatch, refusing_endpoint):
+    for name, value in (
+        ("STORAGE_PROVIDER", "minio"),
+        ("STORAGE_URL", f"s3://pictures?endpoint={refusing_endpoint}"),
+        ("STORAGE_ACCESS_KEY", "key"),
+        ("STORAGE_SECRET_KEY", "hunter2"),
+        ("ATELIER_EMBEDDED_ENGINE", "never"),
+    ):
+        monkeypatch.setenv(name, value)
+    code, _, err = atelier("up", "--port", "0")
+    assert code == 2, err
+    assert "Bucket pictures refused us access" in err
+    assert "credentials" in err
+    code, out, _ = atelier("doctor", "--comfyui", "http://127.0.0.1:1")
+    assert code == 1
+    (bad,) = [line for line in out.splitlines() if line.startswith("FAIL storage")]
+    assert "Bucket pictures refused us access" in bad
+    assert "hunter2" not in err + out
 
 
 def test_taken_port_is_a_sentence(atelier):

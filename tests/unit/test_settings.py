@@ -31,7 +31,7 @@ def test_defaults():
     assert (settings.host, settings.port) == ("0.0.0.0", 8000)
     assert settings.comfyui_urls == ()
     assert settings.database == f"sqlite:///{Path('data/atelier.db').absolute()}"
-    assert settings.storage == str(Path("data/storage").absolute())
+    assert settings.storage.url == str(Path("data/storage").absolute())
     assert not settings.seats_are_fixed
 
 
@@ -251,8 +251,8 @@ def test_every_setting_says_what_it_is():
 def table(document):
     """The rows of the configuration table, and the variables that their first cells name."""
     lines = (ROOT / document).read_text().splitlines()
-    rows = [line for line in lines if re.match(r"\| `[A-Z_]+`", line)]
-    named = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])}
+    rows = [line for line in lines if re.match(r"\| `[A-Z0-9_]+`", line)]
+    named = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row.split("|")[1])}
     return "\n".join(rows), named
 
 

@@ -86,10 +86,11 @@ async def _database(settings: Settings) -> Finding:
 
 
 async def _storage(settings: Settings) -> Finding:
-    where = settings.storage.split("?")[0]
+    where = settings.storage.url.split("?")[0]
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await open_configured_store(settings).check()
+            async with open_configured_store(settings) as store:
+                await store.check()
     except AtelierError as error:
         return _failed(f"storage {where}", error)
     except TimeoutError:
@@ -97,9 +98,9 @@ async def _storage(settings: Settings) -> Finding:
             f"storage {where}",
             False,
             f"no answer within {TIMEOUT_SECONDS:.0f} s.",
-            "Check the endpoint in STORAGE_URL.",
+            "Check the endpoint and the account that the settings give.",
         )
-    return Finding(f"storage {where}", True, "written, read and deleted")
+    return Finding(f"storage {where}", True, "written, read, signed and deleted")
 
 
 async def _library(settings: Settings) -> tuple[Library, list[Finding]]:

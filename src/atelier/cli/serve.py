@@ -118,7 +118,7 @@ def welcome(app: Application, role: Role, port: int) -> str:
         f"atelier {'is up' if role == 'up' else 'API is up'}: {base}",
         f"  instances  {describe_instances(app)}",
         f"  database   {_shown_database(settings)}",
-        f"  storage    {settings.storage.split('?')[0]}",
+        f"  storage    {settings.storage.url.split('?')[0]}",
         f"  docs       {base}/docs",
     ]
     if app.embedded and not settings.comfyui_urls:

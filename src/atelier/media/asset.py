@@ -71,6 +71,11 @@ def derivatives_folder(key: str) -> str:
     return f"{stem if dot else key}.converted"
 
 
+def is_derivative(key: str) -> bool:
+    """Whether what is kept under ``key`` was converted, and can be made again."""
+    return ".converted/" in key
+
+
 def derivative_key(key: str, conversion: str, media_type: str) -> str:
     """Where the conversion of that name of what is kept under ``key`` is kept."""
     return f"{derivatives_folder(key)}/{conversion}.{extension_of(media_type)}"

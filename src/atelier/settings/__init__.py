@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -14,15 +14,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from atelier.errors import ConfigurationError
 from atelier.settings.contradictions import contradictions
+from atelier.settings.storage import StoragePlace, StorageSettings, storage_problems
 
 UrlList = Annotated[tuple[str, ...], NoDecode]
 
 
-class Settings(BaseSettings):
+class Settings(StorageSettings):
     """Everything that can be set, with its default. Names are environment variables as written.
 
     The first name is the native one; the others are understood because callers of the systems
@@ -113,22 +114,6 @@ class Settings(BaseSettings):
     redis_password: SecretStr | None = Field(
         None, validation_alias="REDIS_PASSWORD", description="Password of REDIS_HOST."
     )
-    storage_url: str | None = Field(
-        None,
-        validation_alias=AliasChoices("STORAGE_URL", "STORAGE_BASE_PATH"),
-        description="A folder, file:///FOLDER or s3://BUCKET/PREFIX?endpoint=URL&region=R; "
-        "default: the folder storage in the data folder.",
-    )
-    storage_access_key: SecretStr | None = Field(
-        None,
-        validation_alias=AliasChoices("STORAGE_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
-        description="Access key of the object store.",
-    )
-    storage_secret_key: SecretStr | None = Field(
-        None,
-        validation_alias=AliasChoices("STORAGE_SECRET_KEY", "AWS_SECRET_ACCESS_KEY"),
-        description="Secret key of the object store.",
-    )
     public_url: str | None = Field(
         None,
         validation_alias="ATELIER_PUBLIC_URL",
@@ -140,6 +125,13 @@ class Settings(BaseSettings):
         validation_alias="ATELIER_FETCH_ALLOW",
         description="Hosts, host:port, addresses or networks (CIDR) inside your network that "
         "picture and webhook URLs may point at, comma-separated.",
+    )
+    spool_mb: int = Field(
+        2048,
+        ge=1,
+        validation_alias="ATELIER_SPOOL_MB",
+        description="Size of the spool in the data folder, where results wait while the store "
+        "is away.",
     )
     webhook_secret: SecretStr | None = Field(
         None,
@@ -295,8 +287,18 @@ class Settings(BaseSettings):
         return self.comfyui_output_dir or (self.comfyui_root and self.comfyui_root / "output")
 
     @property
-    def storage(self) -> str:
-        return self.storage_url or str((self.data_dir / "storage").absolute())
+    def storage(self) -> StoragePlace:
+        """Where pictures are kept."""
+        return self.storage_place(self._storage_folder)
+
+    @property
+    def companion_place(self) -> StoragePlace:
+        """Where is kept what Cloudflare Images doesn't take."""
+        return self.companion_place_of(self._storage_folder)
+
+    @property
+    def _storage_folder(self) -> str:
+        return str((self.data_dir / "storage").absolute())
 
     @property
     def log_folder(self) -> Path | None:
@@ -310,7 +312,10 @@ class Settings(BaseSettings):
         """All that must never be shown, such as passwords and keys, also those within URLs."""
         values = [value for _, value in self if isinstance(value, SecretStr)]
         found = {value.get_secret_value() for value in values}
-        addresses = [*found, *self.comfyui_urls, self.storage_url or ""]
+        storage = self.storage_url or ""
+        addresses = [*found, *self.comfyui_urls, storage]
+        options = parse_qsl(storage.partition("?")[2])
+        found |= {value for name, value in options if name.rpartition("_")[2] in ("key", "token")}
         return frozenset(found | {_password(address) for address in addresses} - {""})
 
     @property
@@ -373,6 +378,7 @@ def load_settings(**overrides: object) -> Settings:
         for name in _names(field):
             environment.pop(name, None)
     problems = list(contradictions(environment, map(_names, Settings.model_fields)))
+    problems += storage_problems(environment)
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:

@@ -1,20 +1,21 @@
 """From STORAGE_URL to one of obstore's stores: one vendor's options in one place."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 from urllib.request import url2pathname
 
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, MemoryStore, S3Store
+from obstore.store import GCSStore, LocalStore, MemoryStore, S3Store
 
 from atelier.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig, S3Config
+    from obstore.store import ClientConfig, GCSConfig, RetryConfig, S3Config
     from obstore.store import ObjectStore as VendorStore
 
 _S3_OPTIONS = (
@@ -25,6 +26,7 @@ _S3_OPTIONS = (
     "session_token",
     "path_style",
 )
+_GOOGLE_OPTIONS = ("credentials",)
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
@@ -52,9 +54,12 @@ def open_vendor_store(url: str, public_url: str | None, options: Mapping[str, st
         return Location(MemoryStore(), "The memory store", public)
     if parts.scheme == "s3":
         return Location(_s3(parts.netloc, parts.path, given), f"Bucket {parts.netloc}", public)
+    if parts.scheme == "gs":
+        return Location(_google(parts.netloc, parts.path, given), f"Bucket {parts.netloc}", public)
     raise ConfigurationError(
         f"Storage can't be opened: {parts.scheme}:// is not a known kind of storage.",
-        hint="STORAGE_URL is a folder, memory:// or s3://bucket/prefix?endpoint=...",
+        hint="STORAGE_URL is a folder, memory://, s3://bucket/prefix?endpoint=... or "
+        "gs://bucket/prefix.",
     )
 
 
@@ -71,34 +76,91 @@ def _local(path: Path) -> LocalStore:
 
 
 def _s3(bucket: str, prefix: str, given: Mapping[str, str]) -> S3Store:
-    unknown = sorted(set(given) - set(_S3_OPTIONS))
-    if unknown or not bucket or "@" in bucket:
-        problem = f"unknown option {', '.join(unknown)}" if unknown else "no plain bucket name"
-        raise ConfigurationError(
-            f"Storage can't be opened: {problem}.",
-            hint=f"s3://bucket/prefix?option=value with {', '.join(_S3_OPTIONS)}.",
-        )
+    _check_form("s3", bucket, given, _S3_OPTIONS)
     config: S3Config = {}
     for option in ("endpoint", "region", "access_key_id", "secret_access_key", "session_token"):
         if option in given:
             config[option] = given[option]
     if "path_style" in given:
         config["virtual_hosted_style_request"] = not _truth("path_style", given["path_style"])
-    client: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
-    if given.get("endpoint", "").startswith("http://"):
-        client["allow_http"] = True
-    # Jobs are retried by their worker: here only a hiccup is bridged.
-    retry: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
+    client = _client(allow_http=given.get("endpoint", "").startswith("http://"))
     try:
         return S3Store(
             bucket,
             prefix=prefix.strip("/") or None,
             config=config,
             client_options=client,
-            retry_config=retry,
+            retry_config=_retry(),
         )
     except (BaseError, ValueError) as error:
         raise ConfigurationError(f"Storage can't be opened: {error}") from error
+
+
+def _google(bucket: str, prefix: str, given: Mapping[str, str]) -> GCSStore:
+    _check_form("gs", bucket, given, _GOOGLE_OPTIONS)
+    config: GCSConfig = {}
+    account: Mapping[str, Any] = {}
+    if "credentials" in given:
+        account = _credentials(Path(given["credentials"]).expanduser())
+        # Read as a service account's file it also says where the service is.
+        if account.get("type") == "authorized_user":
+            config["application_credentials"] = given["credentials"]
+        else:
+            config["service_account"] = given["credentials"]
+    client = _client(allow_http=str(account.get("gcs_base_url", "")).startswith("http://"))
+    try:
+        return GCSStore(
+            bucket,
+            prefix=prefix.strip("/") or None,
+            config=config,
+            client_options=client,
+            retry_config=_retry(),
+        )
+    except (BaseError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(
+            f"Storage can't be opened: {reason}",
+            hint="GOOGLE_APPLICATION_CREDENTIALS names the file of a service account's key.",
+        ) from error
+
+
+def _credentials(path: Path) -> Mapping[str, Any]:
+    hint = "GOOGLE_APPLICATION_CREDENTIALS names the JSON file of a service account's key."
+    try:
+        read = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(
+            f"The Google credentials {path} can't be read: {error.strerror}.", hint=hint
+        ) from error
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        raise ConfigurationError(f"The Google credentials {path} are no JSON object.", hint=hint)
+    return read
+
+
+def _check_form(
+    scheme: str, bucket: str, given: Mapping[str, str], options: Collection[str]
+) -> None:
+    unknown = sorted(set(given) - set(options))
+    if unknown or not bucket or "@" in bucket:
+        problem = f"unknown option {', '.join(unknown)}" if unknown else "no plain bucket name"
+        raise ConfigurationError(
+            f"Storage can't be opened: {problem}.",
+            hint=f"{scheme}://bucket/prefix?option=value with {', '.join(options)}.",
+        )
+
+
+def _client(*, allow_http: bool) -> "ClientConfig":
+    client: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
+    if allow_http:
+        client["allow_http"] = True
+    return client
+
+
+def _retry() -> "RetryConfig":
+    # Jobs are retried by their worker: here only a hiccup is bridged.
+    return {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 
 
 def _truth(option: str, value: str) -> bool:

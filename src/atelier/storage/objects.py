@@ -1,4 +1,4 @@
-"""Any object store that obstore knows: a local folder, memory, S3 and its relatives."""
+"""Any object store that obstore knows: a local folder, memory, S3 and its relatives, Google's."""
 
 import contextlib
 import os
@@ -35,27 +35,47 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 256 * 1024
 
 
-def open_store(url: str, *, public_url: str | None = None, **options: str) -> "ObjectStore":
+URL_SECONDS = 3600
+
+
+def open_store(
+    url: str, *, public_url: str | None = None, url_seconds: int = URL_SECONDS, **options: str
+) -> "ObjectStore":
     """The store that ``url`` names, not yet contacted (see ``Store.check``).
 
-    A local folder (a path or ``file://``, created if absent), ``memory://``, or
-    ``s3://bucket/prefix``. Options of S3, as arguments or in the URL's query (arguments win):
-    ``endpoint``, ``region``, ``access_key_id``, ``secret_access_key``, ``session_token``,
-    ``path_style`` (true, false); what is left out is read from the usual AWS variables.
-    ``public_url`` is the base under which browsers reach the objects without a signature.
+    A local folder (a path or ``file://``, created if absent), ``memory://``,
+    ``s3://bucket/prefix`` or ``gs://bucket/prefix``. Options of S3, as arguments or in the
+    URL's query (arguments win): ``endpoint``, ``region``, ``access_key_id``,
+    ``secret_access_key``, ``session_token``, ``path_style`` (true, false); what is left out is
+    read from the usual AWS variables.
+    The one of Google's is ``credentials``, a file. ``public_url`` is the base under which
+    browsers reach the objects without a signature; signatures are valid for ``url_seconds``.
     Raises ConfigurationError.
     """
     location = open_vendor_store(url, public_url, options)
-    return ObjectStore(location.store, name=location.name, public_url=location.public_url)
+    return ObjectStore(
+        location.store,
+        name=location.name,
+        public_url=location.public_url,
+        url_seconds=url_seconds,
+    )
 
 
 class ObjectStore:
     """A Store over one of obstore's. ``name`` is for people and holds no secret."""
 
-    def __init__(self, store: "VendorStore", *, name: str, public_url: str | None = None) -> None:
+    def __init__(
+        self,
+        store: "VendorStore",
+        *,
+        name: str,
+        public_url: str | None = None,
+        url_seconds: int = URL_SECONDS,
+    ) -> None:
         self.name = name
         self._store: Any = store
         self._public_url = public_url.rstrip("/") if public_url else None
+        self._url_seconds = url_seconds
         self._root = store.prefix if isinstance(store, LocalStore) else None
         self._signs = type(store).__name__ in ("S3Store", "GCSStore", "AzureStore")
 
@@ -127,14 +147,14 @@ class ObjectStore:
                 for found in batch:
                     yield found["path"]
 
-    async def url(self, key: str, *, expires_seconds: int = 3600) -> str | None:
+    async def url(self, key: str, *, expires_seconds: int | None = None) -> str | None:
         self._check(key)
         if self._public_url:
             return f"{self._public_url}/{quote(key)}"
         if not self._signs:
             return None
         with self._translated(key):
-            expires = timedelta(seconds=expires_seconds)
+            expires = timedelta(seconds=expires_seconds or self._url_seconds)
             signed: str = await obstore.sign_async(self._store, "GET", key, expires)
             return signed
 
@@ -144,6 +164,7 @@ class ObjectStore:
         try:
             if await self.get(key) != b"atelier":
                 raise StorageUnreachable(f"{self.name} gave back other bytes than were written.")
+            await self.url(key)
         finally:
             await self.delete(key)
 

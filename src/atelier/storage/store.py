@@ -43,7 +43,7 @@ class BucketMissing(StorageError):
 
     code = "STORAGE_BUCKET_MISSING"
     retryable = False
-    default_hint = "Create the bucket, or correct its name and region in STORAGE_URL."
+    default_hint = "Create the bucket, or correct its name, region and account in the settings."
 
 
 class StorageUnreachable(StorageError):
@@ -107,10 +107,13 @@ class Store(Protocol):
         """The keys below the folder ``prefix``, in no order."""
         ...
 
-    async def url(self, key: str, *, expires_seconds: int = 3600) -> str | None:
-        """An address that a browser can open without us, or None if only we can serve it."""
+    async def url(self, key: str, *, expires_seconds: int | None = None) -> str | None:
+        """An address that a browser can open without us, or None if only we can serve it.
+
+        Signed ones are valid for ``expires_seconds``, else for as long as the store was told.
+        """
         ...
 
     async def check(self) -> None:
-        """Write, read and delete a small object; raises the StorageError that stops it."""
+        """Write, read, sign and delete a small object; raises the StorageError that stops it."""
         ...

@@ -14,6 +14,7 @@ from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.workflows import Workflows
 from atelier.storage.store import Store
+from atelier.worker.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Context:
     estimates: Estimates
     pool: Pool
     bus: Bus
+    spool: Spool
     clock: Callable[[], float]
     now_ms: Callable[[], int]
     rng: random.Random = field(default_factory=random.Random)

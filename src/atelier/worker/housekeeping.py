@@ -7,6 +7,7 @@ import structlog
 
 from atelier.database import DatabaseUnavailable
 from atelier.errors import StorageError
+from atelier.jobs.job import TERMINAL
 from atelier.media.asset import Asset, derivatives_folder
 from atelier.worker.context import Context
 
@@ -44,7 +45,17 @@ async def sweep(context: Context, *, dialects: tuple[str, ...], hours: float) ->
         if len(jobs) < BATCH:
             break
     await remove_files(context)
+    await _sweep_spool(context)
     return swept
+
+
+async def _sweep_spool(context: Context) -> None:
+    """Drop results that wait for the store here, but whose jobs have ended elsewhere."""
+    for id in await context.spool.jobs():
+        async with context.database.read() as conn:
+            job = await context.queue.get(conn, id)
+        if job is None or job.status in TERMINAL:
+            await context.spool.drop(id)
 
 
 async def _delete(context: Context, conn: Any, job: str) -> None:

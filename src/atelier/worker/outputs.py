@@ -2,17 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import stamina
 import structlog
-import uuid_utils
 
-from atelier.comfy.client import Finished
-from atelier.comfy.protocol import FileRef, files_of, texts_of
+from atelier.comfy.protocol import FileRef
 from atelier.errors import AtelierError, MediaRejected, StorageError, WorkflowError
 from atelier.jobs.job import Job
 from atelier.media.asset import Asset, Kind, output_key, thumbnail_key
@@ -22,40 +20,18 @@ from atelier.media.sniff import media_type_of_output
 from atelier.pool.instance import Instance
 from atelier.storage.media_types import extension_of
 from atelier.worker.context import Context
+from atelier.worker.items import Item, Made
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 4  # outputs of one job that are stored side by side
-STORE_SECONDS = 60.0  # how long a store may be away before the attempt is given up
-MOST_PREVIEWS = 16  # kept beside the results of one job
+STORE_SECONDS = 5.0  # a hiccup of the store; what lasts longer is for whoever called
 INLINE_TEXT_BYTES = 8192  # up to here a text stands in the job itself
 
 
 class NoOutputs(WorkflowError):
     code = "WORKFLOW_NO_OUTPUTS"
     default_hint = "Add a SaveImage node (or another that saves) to the graph."
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing that the prompt made: a file at the instance, or bytes that came already.
-
-    ``key`` is what it stands under in the node's output: images, gifs, text, ...
-    """
-
-    node: str
-    filename: str
-    key: str = "images"
-    ref: FileRef | None = None
-    data: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What counts as the result of a run, and what was only shown on the way to it."""
-
-    results: tuple[Item, ...]
-    previews: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,58 +74,6 @@ class Collected:
         return [stored.asset for stored in (*self.results, *self.previews)]
 
 
-def items_of(finished: Finished, counting: Collection[str]) -> Made:
-    """What a run made, apart from what it showed.
-
-    Results are the saved files (of type ``output``) of the nodes in ``counting``, of all nodes
-    where that names none that delivered, in that order; where nothing was saved, what these
-    nodes showed. Texts count either way. Where nobody has named an order, they come behind the
-    files, and latents behind both.
-    """
-    named = [node for node in counting if node in finished.history_outputs]
-    nodes = named or list(finished.history_outputs)
-    saved: list[Item] = []
-    shown: list[Item] = []
-    texts: list[Item] = []
-    latents: list[Item] = []
-    seen: set[FileRef] = set()
-    for node in nodes:
-        output = finished.history_outputs[node]
-        for key, ref in _new_files(output, seen):
-            kept = latents if key == "latents" else saved
-            item = Item(node, ref.filename, key, ref=ref)
-            (kept if ref.type == "output" else shown).append(item)
-        for number, text in enumerate(texts_of(output)):
-            data = text.encode("utf-8", "replace")
-            texts.append(Item(node, f"{number}.txt", "text", data=data))
-    for number, (socket_node, picture) in enumerate(finished.websocket_images):
-        if counting and socket_node is not None and socket_node not in counting:
-            continue
-        extension = picture.media_type.rpartition("/")[2]
-        saved.append(Item(socket_node or "", f"{number}.{extension}", data=picture.image))
-    is_saved = bool(saved or latents)
-    results = [*saved, *(() if is_saved else shown), *texts, *latents]
-    if named:
-        places = {node: place for place, node in enumerate(named)}
-        results.sort(key=lambda item: places.get(item.node, len(places)))
-    aside = [
-        Item(node, ref.filename, key, ref=ref)
-        for node in finished.history_outputs
-        if node not in nodes
-        for key, ref in _new_files(finished.history_outputs[node], seen)
-        if ref.type != "output"
-    ]
-    previews = [*(shown if is_saved else ()), *aside]
-    return Made(tuple(results), tuple(previews[:MOST_PREVIEWS]))
-
-
-def _new_files(output: Mapping[str, Any], seen: set[FileRef]) -> list[tuple[str, FileRef]]:
-    """The files of a node that no node before it has named: viewers show what others saved."""
-    files = [(key, ref) for key, ref in files_of(output) if ref not in seen]
-    seen.update(ref for _, ref in files)
-    return files
-
-
 async def collect(
     context: Context, instance: Instance, job: Job, lease: int, made: Made
 ) -> Collected:
@@ -175,11 +99,20 @@ async def collect(
                 log.info("a preview is left out", job=job.id, reason=error.message)
                 return None
 
-    results = await asyncio.gather(*(keep(n, item) for n, item in enumerate(made.results)))
+    results = await _all_of(keep(n, item) for n, item in enumerate(made.results))
     previews = await asyncio.gather(
         *(keep_preview(n, item) for n, item in enumerate(made.previews))
     )
     return Collected(tuple(results), tuple(one for one in previews if one is not None))
+
+
+async def _all_of(work: Iterable[Coroutine[Any, Any, Stored]]) -> list[Stored]:
+    """What came of all; where one fails, its error once none is at work any more."""
+    done = await asyncio.gather(*work, return_exceptions=True)
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in done if not isinstance(one, BaseException)]
 
 
 async def _keep(
@@ -193,7 +126,7 @@ async def _keep(
     conversion: Conversion | None,
 ) -> Stored:
     data = item.data or b""
-    if item.ref is not None:
+    if item.ref is not None and item.data is None:
         data = (await instance.client.view(item.ref)).data
     filename = PurePosixPath(item.filename).name
     media_type = media_type_of_output(data, filename)
@@ -204,8 +137,7 @@ async def _keep(
                 media_type = converted.media_type
                 filename = f"{PurePosixPath(filename).stem}.{extension_of(media_type)}"
             data = converted.data
-    id = str(uuid_utils.uuid7())
-    key = output_key(job.id, lease, id, media_type)
+    key = output_key(job.id, lease, item.id, media_type)
     described, _ = await asyncio.gather(
         describe_output(data, filename), _put(context, key, data, media_type)
     )
@@ -214,7 +146,7 @@ async def _keep(
     if small is not None and small_key is not None:
         await _put(context, small_key, small.data, small.media_type)
     asset = Asset(
-        id=id,
+        id=item.id,
         user=job.user,
         kind=kind,
         key=key,
@@ -245,7 +177,6 @@ async def _put(context: Context, key: str, data: bytes, media_type: str) -> None
             raise
     else:
         return
-    # The picture is there and cost minutes of a GPU: wait for the store rather than run again.
     async for attempt in stamina.retry_context(
         on=_passes, attempts=None, timeout=STORE_SECONDS, wait_initial=0.2, wait_max=5.0
     ):

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 import structlog
 
 from atelier.database import DatabaseUnavailable
-from atelier.jobs.job import Job
+from atelier.errors import AtelierError
+from atelier.jobs.job import CANCELLED, FAILED, Job, Status
 from atelier.service.planning import Plan
 from atelier.service.recall import Recollection, recall
 from atelier.worker.context import Context
 from atelier.worker.outputs import Collected
+from atelier.workflows.library import Workflow
 
 T = TypeVar("T")
 Outputs = tuple[Mapping[str, Any], ...]
@@ -98,6 +100,54 @@ async def record_made(
         return True
 
     return outputs if await persist(context, job.id, work) else None
+
+
+async def record_release(context: Context, job: Job, lease: int) -> bool:
+    """Hand the job back to the queue; True where that cancelled it, as was asked meanwhile."""
+
+    async def work(conn: Any) -> bool:
+        await context.queue.release(conn, job.id, lease)
+        now = await context.queue.get(conn, job.id)
+        return now is not None and now.lease == lease and now.status == CANCELLED
+
+    return await persist(context, job.id, work)
+
+
+async def workflow_of(context: Context, job: Job) -> Workflow:
+    """The workflow that the job was accepted with, however long the database is away."""
+    while True:
+        try:
+            return await context.workflows.of_job(job)
+        except DatabaseUnavailable as error:
+            log.warning("the database is away; the workflow waits", reason=error.message)
+            await asyncio.sleep(1)
+
+
+async def record_failure(
+    context: Context,
+    job: Job,
+    lease: int,
+    error: AtelierError,
+    timings: Mapping[str, int],
+    *,
+    delay_ms: int | None,
+    avoid_instance: str | None,
+) -> Status | None:
+    """Queue the job again in ``delay_ms``, or fail it where that is None.
+
+    The job's status then, None where the lease is stale.
+    """
+    record = error.as_dict()
+
+    async def work(conn: Any) -> Status | None:
+        if delay_ms is not None:
+            status = await context.queue.retry(
+                conn, job.id, lease, record, delay_ms=delay_ms, avoid_instance=avoid_instance
+            )
+            return status or None
+        return FAILED if await context.queue.fail(conn, job.id, lease, record, timings) else None
+
+    return await persist(context, job.id, work)
 
 
 async def record_recalled(

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -15,10 +15,9 @@ from atelier.comfy.messages import (
     ExecutionStart,
     Preview,
 )
-from atelier.database import DatabaseUnavailable
 from atelier.errors import AtelierError, InstanceError
 from atelier.events import event as events
-from atelier.jobs.job import CANCELLED, FAILED, QUEUED, Job, Progress, backoff_ms
+from atelier.jobs.job import CANCELLED, QUEUED, TERMINAL, Job, Progress, backoff_ms
 from atelier.jobs.queue import Claim
 from atelier.pool.instance import Instance
 from atelier.service.planning import Plan, is_picture, plan_run
@@ -33,7 +32,8 @@ from atelier.worker.failures import (
     node_failed,
 )
 from atelier.worker.inputs import fetch_images, place_images
-from atelier.worker.outputs import collect, discard, items_of
+from atelier.worker.items import Made, items_of
+from atelier.worker.outputs import discard
 from atelier.worker.progress import (
     ACCEPTED,
     BUILT,
@@ -43,11 +43,20 @@ from atelier.worker.progress import (
     SUBMITTED,
     ProgressMeter,
 )
-from atelier.worker.record import Stopwatch, persist, record_made, record_recalled
+from atelier.worker.publication import Publication
+from atelier.worker.record import (
+    Stopwatch,
+    persist,
+    record_failure,
+    record_made,
+    record_recalled,
+    record_release,
+    workflow_of,
+)
 from atelier.worker.seats import Places
+from atelier.worker.spool import Spooled
 from atelier.worker.telling import Teller
 from atelier.workflows.graph import Graph
-from atelier.workflows.library import Workflow
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +94,8 @@ class JobRun:
         self._task: asyncio.Task[Any] | None = None
         self._stopwatch = Stopwatch.of(context.clock)
         self._cache_key: str | None = None
+        self._publication = Publication(context, instance, claim.job, claim.lease)
+        self._spooled: Spooled | None = None
         self.log = log.bind(job=self.job.id, instance=instance.id)
 
     def stop(self, reason: StopReason) -> None:
@@ -141,15 +152,22 @@ class JobRun:
                 )
             )
 
-    async def _execute(self) -> tuple[Plan, Finished] | None:
-        """How it ran; None where an earlier job's outputs answered, which is recorded then."""
+    async def _execute(self) -> tuple[Plan, Made] | None:
+        """What it made; None where an earlier job's outputs answered, which is recorded then."""
         instance, job = self._instance, self.job
-        plan = plan_run(await self._workflow(), job, instance, self._context.capabilities)
+        plan = plan_run(
+            await workflow_of(self._context, self.job), job, instance, self._context.capabilities
+        )
         self._teller.tell(
             events.started(
                 job.id, job.user, instance=instance.id, attempt=job.attempts, variant=plan.variant
             )
         )
+        self._spooled = await self._publication.recover(plan.variant)
+        if self._spooled is not None:
+            self.log.info("an earlier run's result waits here for the store")
+            self._leave_seat()
+            return plan, self._spooled.made
         if self._reattach:
             where = await instance.client.find(self.prompt_id)
             if where == "absent":
@@ -159,7 +177,7 @@ class JobRun:
             if where != "absent":
                 self.log.info("reattached", prompt=self.prompt_id, found=where)
                 meter = ProgressMeter(plan.graph(plan.inputs))
-                return plan, await self._watch(None, meter)
+                return plan, items_of(await self._watch(None, meter), plan.counting)
             self._submitted = False
             await self._new_prompt()
         self._teller.step(ACCEPTED)
@@ -175,16 +193,7 @@ class JobRun:
         self._teller.step(BUILT)
         async with self._slots:
             finished = await self._watch(graph, ProgressMeter(graph))
-        return plan, finished
-
-    async def _workflow(self) -> Workflow:
-        """The workflow that the job was accepted with, however long the database is away."""
-        while True:
-            try:
-                return await self._context.workflows.of_job(self.job)
-            except DatabaseUnavailable as error:
-                self.log.warning("the database is away; the workflow waits", reason=error.message)
-                await asyncio.sleep(1)
+        return plan, items_of(finished, plan.counting)
 
     async def _new_prompt(self) -> None:
         """Choose and record another prompt id: the old one is nowhere at the instance."""
@@ -283,16 +292,20 @@ class JobRun:
 
     # -- recording -----------------------------------------------------------------------------
 
-    async def _record_success(self, plan: Plan, finished: Finished) -> None:
+    async def _record_success(self, plan: Plan, made: Made) -> None:
         context, job = self._context, self.job
         self._teller.step(EXECUTED)
+        spooled = self._spooled
+        executed = self._stopwatch.timings(job)["execute_ms"]
+        execute_ms = executed if spooled is None else spooled.execute_ms
         try:
-            made = items_of(finished, plan.counting)
-            collected = await collect(context, self._instance, job, self.lease, made)
+            collected = await self._publication.collect(
+                made, variant=plan.variant, execute_ms=execute_ms, waiting=self._stoppable
+            )
         except AtelierError as error:
             await self._record_error(error)
             return
-        timings = self._stopwatch.timings(job)
+        timings = {**self._stopwatch.timings(job), "execute_ms": execute_ms}
         outputs = await record_made(
             context, job, self.lease, plan, collected, timings, self._cache_key
         )
@@ -300,8 +313,18 @@ class JobRun:
             self.log.warning("somebody else finished this job first; discarding our result")
             await discard(context, collected.assets)
             return
+        await self._publication.forget()
         context.estimates.learn(job.workflow, plan.variant, timings["execute_ms"])
         self._tell_finished(outputs, timings)
+
+    @contextlib.contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """While the outcome waits to be recorded, the run can be stopped as before."""
+        self._recording = False
+        try:
+            yield
+        finally:
+            self._recording = True
 
     async def _recall(self, plan: Plan, key: str) -> bool:
         """Finish with what an earlier job made of the same; False: it has to run."""
@@ -345,22 +368,17 @@ class JobRun:
             again = again and job.attempts < 2
         run_after_ms = backoff_ms(job.attempts, context.rng)
 
-        async def work(conn: Any) -> str | None:
-            if again:
-                status = await context.queue.retry(
-                    conn,
-                    job.id,
-                    self.lease,
-                    record,
-                    delay_ms=run_after_ms,
-                    avoid_instance=self._instance.id if isinstance(error, InstanceError) else None,
-                )
-                return status or None
-            timings = self._stopwatch.timings(job)
-            failed = await context.queue.fail(conn, job.id, self.lease, record, timings)
-            return FAILED if failed else None
-
-        status = await persist(context, job.id, work)
+        status = await record_failure(
+            context,
+            job,
+            self.lease,
+            error,
+            self._stopwatch.timings(job),
+            delay_ms=run_after_ms if again else None,
+            avoid_instance=self._instance.id if isinstance(error, InstanceError) else None,
+        )
+        if status in TERMINAL:
+            await self._publication.forget()
         if status is None:
             self.log.warning("somebody else took this job over; our failure is not recorded")
         elif status == CANCELLED:
@@ -393,19 +411,13 @@ class JobRun:
             ):
                 self._teller.tell(events.cancelled(job.id, job.user))
                 self.log.info("cancelled")
+                await self._publication.forget()
         elif reason == "handover" and not self._submitted:
             await self._release()
 
     async def _release(self) -> None:
-        """Hand the job back to the queue, unless its cancellation was asked for meanwhile."""
-        queue, job = self._context.queue, self.job
-
-        async def work(conn: Any) -> bool:
-            await queue.release(conn, job.id, self.lease)
-            now = await queue.get(conn, job.id)
-            return now is not None and now.lease == self.lease and now.status == CANCELLED
-
-        if await persist(self._context, job.id, work):
+        job = self.job
+        if await record_release(self._context, job, self.lease):
             self._teller.tell(events.cancelled(job.id, job.user))
 
     async def _cancel_prompt(self) -> None:

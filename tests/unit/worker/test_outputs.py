@@ -4,7 +4,7 @@ import pytest
 
 from atelier.comfy.client import Finished
 from atelier.comfy.messages import Preview
-from atelier.worker.outputs import items_of
+from atelier.worker.items import items_of
 
 
 def image(name, kind="output"):
