@@ -1,4 +1,4 @@
-"""Callers of the dialects, in Node and in Python, as people have them: only the base URL is ours."""
+"""Callers of the dialects, in Node and in Python, as people have them today."""
 
 import base64
 import json
