@@ -32,7 +32,8 @@ async def http(up):
             async with session.get("/v1/jobs", params={"status": status}) as answer:
                 left = (await answer.json())["jobs"]
             for job in left:
-                await session.post(f"/v1/jobs/{job['id']}/cancel")
+                async with session.post(f"/v1/jobs/{job['id']}/cancel") as answer:
+                    await answer.read()
 
 
 async def upload(http):
@@ -56,12 +57,21 @@ async def follow(http, path):
     return events
 
 
+async def makes_previews(comfyui_url):
+    """ComfyUI makes them only when it was started so."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{comfyui_url}/system_stats") as answer,
+    ):
+        return "--preview-method" in (await answer.json())["system"]["argv"]
+
+
 def test_it_uses_the_comfyui_and_no_embedded_engine(up, comfyui_url):
     assert f"ComfyUI at {comfyui_url}: ready" in up.said
     assert not (up.folder / "data" / "engine").exists()
 
 
-async def test_photo_comes_back_by_diffusion_with_its_steps_as_progress(http):
+async def test_photo_comes_back_by_diffusion_with_its_steps_as_progress(http, comfyui_url):
     inputs = {
         "image": await upload(http),
         "style": "oil_painting",
@@ -77,13 +87,14 @@ async def test_photo_comes_back_by_diffusion_with_its_steps_as_progress(http):
     assert events[-1][0] == "finished", events[-1]
     progress = [data for kind, data in events if kind == "progress"]
     steps = [(data["step"], data["steps"]) for data in progress if data.get("steps")]
-    assert {step for step, _ in steps} >= {1, STEPS}
+    # Of what comes within a moment only the newest is told, so one of them may be missing.
+    assert len({step for step, _ in steps} & set(range(1, STEPS + 1))) >= STEPS - 1
     assert {of for _, of in steps} == {STEPS}
     percents = [data["percent"] for data in progress]
     assert percents == sorted(percents)
     previews = [data for kind, data in events if kind == "preview"]
-    assert previews
-    assert previews[0]["image"].startswith("data:image/")
+    if await makes_previews(comfyui_url):
+        assert previews[0]["image"].startswith("data:image/")
     async with http.get(f"/v1/jobs/{job['id']}") as answer:
         job = await answer.json()
     assert (job["status"], job["variant"], job["attempts"]) == ("succeeded", "diffusion", 1)

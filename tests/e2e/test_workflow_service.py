@@ -26,8 +26,9 @@ async def http(up):
     async with aiohttp.ClientSession(up.base, timeout=timeout) as session:
         yield session
         # However a test ended, the ComfyUI isn't kept busy with what nobody waits for.
-        await session.post("/api/v1/queue/clear", json={"clear": True})
-        await session.post("/api/v1/workflows/interrupt")
+        for path in ("/api/v1/queue/clear", "/api/v1/workflows/interrupt"):
+            async with session.post(path, json={"clear": True}) as answer:
+                await answer.read()
 
 
 @pytest.fixture
