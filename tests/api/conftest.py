@@ -147,6 +147,12 @@ class Backstage:
 
 
 @pytest.fixture(scope="session")
+def new_backstage():
+    """Makes another application, on a folder: for tests that disturb all others."""
+    return Backstage
+
+
+@pytest.fixture(scope="session")
 def backstage(tmp_path_factory):
     configure_logging("ERROR")
     stage = Backstage(tmp_path_factory.mktemp("data"))

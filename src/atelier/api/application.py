@@ -15,11 +15,12 @@ from atelier.api.json import Json
 from atelier.api.middleware import BodyLimit, RequestLog
 from atelier.api.native import native_router
 from atelier.api.openapi import document
+from atelier.api.shapes import Shapes
 from atelier.api.streams import OpenStreams
 from atelier.api.studio import studio_router
-from atelier.api.tasks import tasks_router
+from atelier.api.tasks import TASKS_SHAPES, tasks_router
 from atelier.api.transform import transform_router
-from atelier.api.workflow_service import workflow_service_router
+from atelier.api.workflow_service import WORKFLOW_SERVICE_SHAPES, workflow_service_router
 from atelier.service import Services
 
 # A batch of pictures as data: URLs, or a form with several photos.
@@ -66,6 +67,7 @@ def create_api(
     ``public_url`` is where callers reach the service, for absolute addresses; without it the
     address of each request is used. ``environment`` is the name of this deployment.
     """
+    shapes = Shapes((*TASKS_SHAPES, *WORKFLOW_SERVICE_SHAPES))
     app = FastAPI(
         title=title,
         version=version,
@@ -75,12 +77,12 @@ def create_api(
         docs_url=None,
         redoc_url=None,
         middleware=[
-            Middleware(RequestLog),
+            Middleware(RequestLog, shapes=shapes),
             Middleware(BodyLimit, max_bytes=max_body_bytes),
         ],
     )
     streams = OpenStreams(shutting_down)
-    problems.install(app)
+    problems.install(app, shapes.response)
     install_pages(app)
     app.include_router(health_router(services, title, version))
     app.include_router(native_router(services, streams))

@@ -52,6 +52,18 @@ PROBLEMS_OF_ONE: dict[int | str, dict[str, Any]] = {
     **PROBLEMS,
     404: _problem("There is no such thing."),
 }
+PROBLEMS_OF_STATE: dict[int | str, dict[str, Any]] = {
+    **PROBLEMS_OF_ONE,
+    409: _problem("Its state doesn't allow that."),
+}
+KEY_REUSED: dict[int | str, dict[str, Any]] = {
+    409: _problem("The `Idempotency-Key` was used for another request."),
+}
+PICTURE: dict[str, Any] = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+SSE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    204: {"description": "Its end has been told already: don't connect again."},
+}
 
 
 def static_folder() -> Path | None:

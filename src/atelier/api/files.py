@@ -18,10 +18,19 @@ _SHOWN_IN_PLACE = ("image/", "video/", "audio/", "text/plain")
 
 Span = tuple[int, int]
 
-# How the OpenAPI document describes such an answer.
-FILE: dict[str, Any] = {
-    "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+_BYTES: dict[str, Any] = {
+    "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
     "description": "The bytes.",
+}
+# How the OpenAPI document describes such an answer.
+FILE: dict[int | str, dict[str, Any]] = {
+    200: _BYTES,
+    206: {**_BYTES, "description": "Those that `Range` asked for."},
+    304: {"description": "It is what you have already."},
+    416: {"description": "It has no such range."},
+}
+REDIRECT: dict[int | str, dict[str, Any]] = {
+    307: {"description": "The store itself serves it, at `Location`."}
 }
 
 

@@ -9,9 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from atelier.api.problems import Problem, internal_error, problem_response
+from atelier.api.fields import FieldError
+from atelier.api.problems import Problem, internal_error, invalid
+from atelier.api.shapes import Shapes
 
-_NUL = Problem("ROUTE_NOT_FOUND", 404, "An address has no NUL characters.")
+# PostgreSQL refuses to look for either.
+_NUL_IN_PATH = Problem("ROUTE_NOT_FOUND", 404, "An address has no NUL characters.")
+_NUL_IN_QUERY = invalid(FieldError("query", "must not contain NUL characters"))
 
 log = structlog.get_logger("atelier.api")
 
@@ -19,8 +23,11 @@ log = structlog.get_logger("atelier.api")
 class RequestLog:
     """Logs method, path, status and duration; what nobody caught becomes a 500, with its trace."""
 
-    def __init__(self, app: ASGIApp, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, app: ASGIApp, *, shapes: Shapes, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._app = app
+        self._shapes = shapes
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,10 +46,8 @@ class RequestLog:
             await send(message)
 
         try:
-            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-                # No address of ours has one, and PostgreSQL refuses to look for it.
-                status = 404
-                await problem_response(_NUL, scope["path"])(scope, receive, watched)
+            if (refusal := _nul(scope)) is not None:
+                await self._shapes.response(refusal, scope["path"])(scope, receive, watched)
                 return
             await self._app(scope, receive, watched)
         except ClientDisconnect:
@@ -51,7 +56,8 @@ class RequestLog:
             log.exception("unhandled", method=scope.get("method"), path=scope["path"])
             if status is None and scope["type"] == "http":
                 status = 500
-                await problem_response(internal_error(), scope["path"])(scope, receive, send)
+                response = self._shapes.response(internal_error(), scope["path"])
+                await response(scope, receive, send)
             elif scope["type"] == "websocket":
                 # 1011: the server met a condition that it didn't expect.
                 await send({"type": "websocket.close", "code": 1011})
@@ -63,6 +69,12 @@ class RequestLog:
                 status=status,
                 milliseconds=round((self._clock() - started) * 1000, 1),
             )
+
+
+def _nul(scope: Scope) -> Problem | None:
+    if "\0" in scope["path"]:
+        return _NUL_IN_PATH
+    return _NUL_IN_QUERY if b"%00" in scope["query_string"] else None
 
 
 class BodyLimit:

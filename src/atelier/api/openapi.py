@@ -30,10 +30,31 @@ def document(app: FastAPI, workflows: Sequence[WorkflowView]) -> dict[str, Any]:
     problem = ProblemModel.model_json_schema(ref_template=_REFERENCES)
     schemas.update(problem.pop("$defs", {}))
     schemas["ProblemModel"] = problem
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            _add_refusals(operation)
     general = made["paths"][TYPED_RUN]["post"]
     for workflow in workflows:
         made["paths"][f"/v1/workflows/{workflow.name}"] = {"post": _typed_run(general, workflow)}
     return made
+
+
+def _add_refusals(operation: dict[str, Any]) -> None:
+    """What is refused before a route is reached, in the shape of what the route refuses."""
+    responses = operation["responses"]
+    refusal = responses.get("422")
+    if refusal is None:
+        return
+    body = operation.get("requestBody", {}).get("content", {})
+    may = {
+        "400": "multipart/form-data" in body and "The form can't be read.",
+        "404": any(one["in"] == "path" for one in operation.get("parameters", ()))
+        and "There is no such thing.",
+        "413": body and "The body is too large.",
+    }
+    for status, description in may.items():
+        if description:
+            responses.setdefault(status, {**refusal, "description": description})
 
 
 def _typed_run(general: Mapping[str, Any], workflow: WorkflowView) -> dict[str, Any]:

@@ -56,6 +56,9 @@ _HINTS_OF_HTTP = {
     405: "The header Allow lists the methods that this address knows.",
     413: "Send a smaller body, or upload the picture with POST /v1/assets and name its id.",
 }
+# Renders a problem at a path, with further headers.
+Respond = Callable[["Problem", str, Mapping[str, str] | None], Response]
+
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 NOT_JSON_HINT = "Send a JSON object and the header Content-Type: application/json."
 
@@ -197,7 +200,7 @@ def problem_of_validation(error: RequestValidationError, endpoint: Any) -> Probl
 def dialect_route(render: Callable[[Problem, str], Response]) -> type[APIRoute]:
     """Routes whose errors are answered by ``render(problem, path)``: a dialect's own shape.
 
-    For ``APIRouter(route_class=...)``. What nobody foresaw stays a problem document.
+    For ``APIRouter(route_class=...)``. What happens outside of a route is for ``shapes.py``.
     """
 
     class DialectRoute(APIRoute):
@@ -237,28 +240,28 @@ def _methods_here(request: Request) -> list[str]:
     ]
 
 
-def install(app: FastAPI) -> None:
-    """Let ``app`` answer every error with a problem document."""
+def install(app: FastAPI, respond: Respond) -> None:
+    """Let ``app`` answer every error that no route answered by itself, through ``respond``."""
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
-        return problem_response(error.problem, request.url.path)
+        return respond(error.problem, request.url.path, None)
 
     async def domain(request: Request, error: Exception) -> Response:
         assert isinstance(error, AtelierError)
-        return problem_response(problem_of(error), request.url.path)
+        return respond(problem_of(error), request.url.path, None)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_methods_here(request))
-        return problem_response(problem_of_http(error), request.url.path, headers)
+        return respond(problem_of_http(error), request.url.path, headers)
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         problem = problem_of_validation(error, request.scope.get("endpoint"))
-        return problem_response(problem, request.url.path)
+        return respond(problem, request.url.path, None)
 
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(AtelierError, domain)

@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 
 from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE
 from atelier.api.fields import FieldError
-from atelier.api.files import FILE, file_response
+from atelier.api.files import FILE, REDIRECT, file_response
 from atelier.api.json import Json
 from atelier.api.native.conversion import Format, MaxSize, Quality
 from atelier.api.native.models import AssetModel
@@ -109,7 +109,7 @@ def _add_file_route(
         fetch,
         methods=["GET"],
         response_class=Response,
-        responses={**PROBLEMS_OF_ONE, 200: FILE, 206: FILE},
+        responses={**PROBLEMS_OF_ONE, **FILE, **REDIRECT},
         summary=summary,
         operation_id=f"fetch_asset_{address}",
     )

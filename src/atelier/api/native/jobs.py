@@ -5,7 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 
-from atelier.api.documents import PROBLEMS
+from atelier.api.documents import (
+    KEY_REUSED,
+    PICTURE,
+    PROBLEMS,
+    PROBLEMS_OF_ONE,
+    PROBLEMS_OF_STATE,
+    SSE,
+)
 from atelier.api.json import Json
 from atelier.api.native.models import JobModel, JobPageModel, JobStatus, SubmitJob
 from atelier.api.native.render import event_json, job_json, page_json
@@ -19,14 +26,22 @@ JobId = Annotated[str, Path(description="The job's id.", max_length=100)]
 
 
 def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
-    router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=PROBLEMS)
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     generations = services.generations
 
     @router.post(
         "",
         status_code=202,
         response_model=JobModel,
-        responses={200: {"model": JobModel, "description": "Finished in the time of `Prefer`."}},
+        responses={
+            **PROBLEMS_OF_ONE,
+            **KEY_REUSED,
+            200: {
+                "model": JobModel,
+                "content": PICTURE,
+                "description": "Finished in the time of `Prefer`.",
+            },
+        },
         summary="Submit a job",
     )
     async def submit_job(
@@ -55,7 +70,9 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
         )
         return await submit(services, request, submission, "inputs.")
 
-    @router.get("", response_model=JobPageModel, summary="List jobs, newest first")
+    @router.get(
+        "", response_model=JobPageModel, responses=PROBLEMS, summary="List jobs, newest first"
+    )
     async def list_jobs(
         user: Annotated[str | None, Query(max_length=200)] = None,
         status: Annotated[JobStatus | None, Query()] = None,
@@ -74,23 +91,40 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
         )
         return Json(page_json(page, to_cursor(page.next_cursor)))
 
-    @router.get("/{job_id}", response_model=JobModel, summary="Look at a job")
+    @router.get(
+        "/{job_id}", response_model=JobModel, responses=PROBLEMS_OF_ONE, summary="Look at a job"
+    )
     async def get_job(job_id: JobId) -> Response:
         return Json(job_json(await generations.get(job_id)))
 
-    @router.post("/{job_id}/cancel", response_model=JobModel, summary="Cancel a job")
+    @router.post(
+        "/{job_id}/cancel",
+        response_model=JobModel,
+        responses=PROBLEMS_OF_STATE,
+        summary="Cancel a job",
+    )
     async def cancel_job(job_id: JobId) -> Response:
         """A waiting job is cancelled at once; a running one as soon as its instance obeys."""
         return Json(job_json(await generations.cancel(job_id)))
 
     @router.post(
-        "/{job_id}/retry", status_code=202, response_model=JobModel, summary="Run a job again"
+        "/{job_id}/retry",
+        status_code=202,
+        response_model=JobModel,
+        responses=PROBLEMS_OF_STATE,
+        summary="Run a job again",
     )
     async def retry_job(job_id: JobId) -> Response:
         """Puts a failed or cancelled job back into the queue, with all its attempts."""
         return Json(job_json(await generations.retry(job_id)), 202)
 
-    @router.delete("/{job_id}", status_code=204, summary="Delete a job", response_class=Response)
+    @router.delete(
+        "/{job_id}",
+        status_code=204,
+        responses=PROBLEMS_OF_STATE,
+        summary="Delete a job",
+        response_class=Response,
+    )
     async def delete_job(job_id: JobId) -> Response:
         """It disappears from all lists; its pictures go with the next sweep."""
         await generations.delete(job_id)
@@ -99,7 +133,7 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
     @router.get(
         "/{job_id}/events",
         response_class=Response,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={**PROBLEMS_OF_ONE, **SSE},
         summary="Listen to a job",
     )
     async def job_events(

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, WebSocket
 from fastapi.responses import Response
 
-from atelier.api.documents import PROBLEMS
+from atelier.api.documents import PROBLEMS, SSE
 from atelier.api.native.render import event_json
 from atelier.api.native.socket import EventSocket
 from atelier.api.streams import EventStream, OpenStreams, encode_sse, resume_id
@@ -18,7 +18,7 @@ def events_router(services: Services, streams: OpenStreams) -> APIRouter:
     @router.get(
         "",
         response_class=Response,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: SSE[200]},
         summary="Listen to a user's jobs",
     )
     async def user_events(

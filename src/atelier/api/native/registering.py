@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from atelier.api.documents import PROBLEMS_OF_ONE
+from atelier.api.documents import PROBLEMS_OF_ONE, PROBLEMS_OF_STATE
 from atelier.api.json import Json
 from atelier.api.native.body import json_object
 from atelier.api.native.language import AcceptLanguage, in_language
@@ -97,7 +97,9 @@ def registering_router(services: Services) -> APIRouter:
         registered = await workflows.edit(name, await json_object(request, "a patch"))
         return Json(detail(registered.workflow))
 
-    @router.delete("/{name}", status_code=204, summary="Remove a workflow")
+    @router.delete(
+        "/{name}", status_code=204, responses=PROBLEMS_OF_STATE, summary="Remove a workflow"
+    )
     async def delete_workflow(name: Name) -> Response:
         """Only what was registered; a shipped workflow that it had overridden is there again.
         Its versions are kept, and jobs that wait still run."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.datastructures import UploadFile
 
-from atelier.api.documents import PROBLEMS_OF_ONE
+from atelier.api.documents import KEY_REUSED, PICTURE, PROBLEMS_OF_ONE
 from atelier.api.json import Json
 from atelier.api.native.body import json_object
 from atelier.api.native.conversion import (
@@ -44,12 +44,22 @@ def workflows_router(services: Services) -> APIRouter:
         "/{name}",
         status_code=202,
         response_model=JobModel,
-        responses={200: {"model": JobModel, "description": "Finished in the time of `Prefer`."}},
+        responses={
+            **KEY_REUSED,
+            200: {
+                "model": JobModel,
+                "content": PICTURE,
+                "description": "Finished in the time of `Prefer`.",
+            },
+        },
         summary="Run a workflow",
         openapi_extra={
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": {"type": "object"}}},
+                "content": {
+                    "application/json": {"schema": {"type": "object"}},
+                    "multipart/form-data": {"schema": {"type": "object"}},
+                },
             }
         },
     )

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE
+from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE, PROBLEMS_OF_STATE
 from atelier.api.fields import FieldError, sentence
-from atelier.api.files import FILE, file_response
+from atelier.api.files import FILE, REDIRECT, file_response
 from atelier.api.json import Json
 from atelier.api.problems import Problem, Refused, problem_of
 from atelier.api.studio.models import (
@@ -67,7 +67,7 @@ def studio_router(services: Services) -> APIRouter:
     @router.post(
         "/api/cancel/{job_id}",
         response_model=GenerationModel,
-        responses=PROBLEMS_OF_ONE,
+        responses=PROBLEMS_OF_STATE,
         summary="Cancel a generation",
     )
     async def cancel(job_id: JobId) -> Response:
@@ -97,7 +97,7 @@ def studio_router(services: Services) -> APIRouter:
     @router.delete(
         "/api/history/{job_id}",
         status_code=204,
-        responses=PROBLEMS_OF_ONE,
+        responses=PROBLEMS_OF_STATE,
         summary="Take a generation out of the history",
     )
     async def forget(job_id: JobId) -> Response:
@@ -130,7 +130,7 @@ def _add_outputs(router: APIRouter, services: Services) -> None:
         output,
         methods=["GET"],
         response_class=Response,
-        responses={**PROBLEMS_OF_ONE, 200: FILE, 206: FILE},
+        responses={**PROBLEMS_OF_ONE, **FILE, **REDIRECT},
         summary="Fetch a picture by its name",
     )
     router.add_api_route(

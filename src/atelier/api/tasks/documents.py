@@ -12,6 +12,7 @@ ERRORS_OF_ONE: dict[int | str, dict[str, Any]] = {
     **ERRORS,
     404: {"model": ErrorModel, "description": "There is no such thing."},
 }
-SSE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+ERRORS_OF_STATE: dict[int | str, dict[str, Any]] = {
+    **ERRORS_OF_ONE,
+    409: {"model": ErrorModel, "description": "Its state doesn't allow that."},
 }

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Header, Path, Query, Request, WebSocket
 from fastapi.responses import Response
 
 from atelier.api.addresses import base_url
+from atelier.api.documents import SSE
 from atelier.api.sockets import UpdateSocket
 from atelier.api.streams import EventStream, OpenStreams, encode_sse, resume_id
-from atelier.api.tasks.documents import ERRORS, ERRORS_OF_ONE, SSE
+from atelier.api.tasks.documents import ERRORS, ERRORS_OF_ONE
 from atelier.api.tasks.render import error_response, event_json
 from atelier.events import Event
 from atelier.jobs.job import TERMINAL
@@ -35,7 +36,7 @@ def add_streams(
     @router.get(
         "/tasks/events",
         response_class=Response,
-        responses={**ERRORS, **SSE},
+        responses={**ERRORS, 200: SSE[200]},
         summary="Listen to a user's tasks",
     )
     async def user_events(

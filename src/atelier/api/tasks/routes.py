@@ -1,5 +1,6 @@
 """/api/tasks: create, look, list, cancel, retry."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -9,8 +10,9 @@ from atelier.api.addresses import base_url
 from atelier.api.json import Json
 from atelier.api.paging import from_cursor, to_cursor
 from atelier.api.problems import Refused, dialect_route, problem_of
+from atelier.api.shapes import Shape, shape
 from atelier.api.streams import OpenStreams
-from atelier.api.tasks.documents import ERRORS, ERRORS_OF_ONE
+from atelier.api.tasks.documents import ERRORS, ERRORS_OF_ONE, ERRORS_OF_STATE
 from atelier.api.tasks.listen import add_streams
 from atelier.api.tasks.models import (
     AcceptedModel,
@@ -27,6 +29,12 @@ from atelier.service import Services, Submission
 TaskId = Annotated[str, Path(max_length=100)]
 # Wrong fields of the submission itself; others are inputs of the workflow.
 _NAMES = {"webhook_url": "webhook_url", **FIELDS}
+
+# What stands below /api/status/ is another dialect's.
+TASKS_SHAPES = (
+    shape("/api/(?:tasks|comfyui-[^/]*|health)", error_response),
+    Shape(re.compile("/api/status"), error_response),
+)
 
 
 def tasks_router(
@@ -91,7 +99,7 @@ def tasks_router(
     @router.post(
         "/tasks/{task_id}/cancel",
         response_model=TaskModel,
-        responses=ERRORS_OF_ONE,
+        responses=ERRORS_OF_STATE,
         summary="Cancel a task",
     )
     async def cancel_task(request: Request, task_id: TaskId) -> Response:
@@ -101,7 +109,7 @@ def tasks_router(
     @router.post(
         "/tasks/{task_id}/retry",
         response_model=TaskModel,
-        responses=ERRORS_OF_ONE,
+        responses=ERRORS_OF_STATE,
         summary="Run a task again",
     )
     async def retry_task(request: Request, task_id: TaskId) -> Response:

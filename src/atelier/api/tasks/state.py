@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from atelier.api.json import Json
-from atelier.api.tasks.documents import ERRORS, ERRORS_OF_ONE
+from atelier.api.tasks.documents import ERRORS, ERRORS_OF_STATE
 from atelier.api.tasks.figures import (
     health_json,
     interrupted_json,
@@ -52,7 +52,7 @@ def add_state(router: APIRouter, services: Services, *, environment: str, versio
     @router.post(
         "/comfyui-interrupt",
         response_model=InterruptedModel,
-        responses=ERRORS_OF_ONE,
+        responses=ERRORS_OF_STATE,
         summary="Stop what is being generated",
     )
     async def interrupt(body: InterruptRequest = _EVERYTHING) -> Response:

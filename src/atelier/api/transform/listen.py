@@ -1,13 +1,13 @@
 """Live progress of a task or of a user's tasks, over server-sent events and WebSocket."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, WebSocket
 from fastapi.responses import Response
 
 from atelier.api.addresses import base_url
-from atelier.api.documents import PROBLEMS_OF_ONE
+from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE, SSE
 from atelier.api.problems import problem_response
 from atelier.api.sockets import UpdateSocket
 from atelier.api.streams import EventStream, OpenStreams, encode_sse, resume_id
@@ -15,10 +15,6 @@ from atelier.api.transform.render import event_json
 from atelier.events import Event
 from atelier.jobs.job import TERMINAL
 from atelier.service import Services
-
-_SSE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
 
 TaskId = Annotated[str, Path(max_length=100)]
 UserId = Annotated[str, Path(min_length=1, max_length=200)]
@@ -40,7 +36,7 @@ def add_streams(
     @router.get(
         "/task/{task_id}/events",
         response_class=Response,
-        responses={**PROBLEMS_OF_ONE, **_SSE},
+        responses={**PROBLEMS_OF_ONE, **SSE},
         summary="Listen to a task",
     )
     async def task_events(
@@ -69,7 +65,7 @@ def add_streams(
     @router.get(
         "/user/{user_id}/events",
         response_class=Response,
-        responses={**PROBLEMS_OF_ONE, **_SSE},
+        responses={**PROBLEMS, 200: SSE[200]},
         summary="Listen to a user's tasks",
     )
     async def user_events(

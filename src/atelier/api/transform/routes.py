@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from atelier.api.addresses import base_url
-from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE
+from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE, PROBLEMS_OF_STATE
 from atelier.api.fields import FieldError
 from atelier.api.json import Json
 from atelier.api.paging import from_cursor, to_cursor
@@ -104,7 +104,7 @@ def transform_router(
     @router.post(
         "/task/{task_id}/cancel",
         response_model=TaskModel,
-        responses=PROBLEMS_OF_ONE,
+        responses=PROBLEMS_OF_STATE,
         summary="Cancel a task",
     )
     async def cancel_task(request: Request, task_id: TaskId) -> Response:

@@ -8,7 +8,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from atelier.api.addresses import absolute, base_url
 from atelier.api.fields import FieldError
-from atelier.api.files import asset_response
+from atelier.api.files import FILE, asset_response
 from atelier.api.json import Json
 from atelier.api.problems import Refused, dialect_route, invalid
 from atelier.api.workflow_service.errors import rendering
@@ -16,7 +16,6 @@ from atelier.api.workflow_service.models import ANONYMOUS, CodedErrorModel, Uplo
 from atelier.api.workflow_service.render import file_json
 from atelier.service import FileName, Services
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM: dict[str, Any] = {
     "schema": {
         "type": "object",
@@ -81,7 +80,7 @@ def files_router(services: Services, public_url: str | None) -> APIRouter:
     @router.get(
         "/download",
         response_class=Response,
-        responses={**_MISSING, 200: {"content": {"image/*": _BINARY}, "description": "The bytes."}},
+        responses={**_MISSING, **FILE},
         summary="Fetch a picture",
     )
     async def download_image(

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from atelier.api.addresses import base_url
 from atelier.api.json import Json
 from atelier.api.problems import Problem, Refused, dialect_route
+from atelier.api.shapes import shape
 from atelier.api.streams import OpenStreams
 from atelier.api.workflow_service.errors import rendering, run_error_json, run_error_response
 from atelier.api.workflow_service.files import files_router
@@ -58,6 +59,13 @@ _STOPPING: dict[int | str, dict[str, Any]] = {
     404: {"model": CodedErrorModel, "description": "There is no such run."},
     409: {"model": CodedErrorModel, "description": "It has already ended."},
 }
+
+WORKFLOW_SERVICE_SHAPES = (
+    shape("/api/v1/(?:queue|workflows/interrupt)", rendering("QUEUE_OPERATION_ERROR")),
+    shape("/api/v1/workflows", rendering("WORKFLOW_VALIDATION_ERROR")),
+    shape("/api/v1/images", rendering("FILE_OPERATION_ERROR")),
+    shape("/api/v1/ws", rendering("WEBSOCKET_ERROR")),
+)
 
 
 def workflow_service_router(

@@ -1,0 +1,148 @@
+"""Every operation of the OpenAPI document, called with what it allows and with what it doesn't.
+
+The document promises statuses, media types and shapes; schemathesis makes up requests and checks
+that what comes back is one of those, and never a 500. ATELIER_FUZZ_EXAMPLES is how many requests
+an operation gets (`make fuzz`: many), ATELIER_FUZZ_SEED makes other ones.
+"""
+
+import os
+from itertools import count
+
+import pytest
+import requests
+import schemathesis
+import structlog
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+EXAMPLES = int(os.environ.get("ATELIER_FUZZ_EXAMPLES", "8"))
+SEED = int(os.environ.get("ATELIER_FUZZ_SEED", "1"))
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+    negative_data_rejection,
+]
+# These answer for as long as they are listened to. test_streams.py, test_tasks.py and
+# test_transform.py listen to them.
+STREAMS = {
+    "GET /v1/events",
+    "GET /v1/jobs/{job_id}/events",
+    "GET /api/tasks/events",
+    "GET /api/tasks/{task_id}/events",
+    "GET /api/v1/task/{task_id}/events",
+    "GET /api/v1/user/{user_id}/events",
+}
+GRAPH = {
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 255},
+    },
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+}
+
+
+@pytest.fixture
+async def stage(new_backstage, tmp_path):
+    """An application of its own: here queues are cleared and workflows removed."""
+    stage = new_backstage(tmp_path)
+    stage.start()
+    yield stage
+    stage.stop()
+
+
+@pytest.fixture
+async def known(stage, make_picture):
+    """What there is, by the name of the parameter that asks for it."""
+    with requests.Session() as session:
+
+        def ask(method, path, **request):
+            answer = session.request(method, stage.base + path, timeout=20, **request)
+            assert answer.ok, answer.text
+            return answer.json()
+
+        asset = ask("POST", "/v1/assets", data=make_picture())["id"]
+        file = ask("POST", "/api/v1/images/upload", files={"file": ("cat.png", make_picture())})
+        ask("PUT", "/v1/workflows/own", json=GRAPH)
+        inputs = {"image": f"asset:{asset}"}
+        jobs = [
+            ask("POST", "/v1/jobs", json={"workflow": "style_change", "inputs": inputs})["id"]
+            for _ in range(5)
+        ]
+        ask("POST", f"/v1/jobs/{jobs[1]}/cancel")
+    output = await stage.finish(jobs[2], make_picture((1, 2, 3)))
+    await stage.fail(jobs[3], code="OUT_OF_MEMORY", message="Too large.", hint="Less.")
+    await stage.claim(jobs[4])
+    return {
+        **dict.fromkeys(("job_id", "task_id", "prompt_id"), jobs),
+        "asset_id": [asset, output.id],
+        "name": ["style_change", "own"],
+        "user_id": ["anonymous"],
+        "filename": [output.url.rpartition("/")[2], file["name"]],
+    }
+
+
+async def test_answers_are_what_the_document_promises(stage, known):
+    schema = schemathesis.openapi.from_url(f"{stage.base}/openapi.json")
+    operations = {f"{one.method.upper()} {one.path}": one for one in _operations(schema)}
+    assert set(operations) >= STREAMS
+    wrong, answered = {}, set()
+    with structlog.testing.capture_logs() as logs, requests.Session() as session:
+        for label in operations.keys() - STREAMS:
+            try:
+                _try(operations[label], known, session, answered)
+            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (all that is wrong, not only the first)
+                wrong[label] = str(error)
+    assert not wrong, "\n\n".join(f"{label}\n{said}" for label, said in sorted(wrong.items()))
+    assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
+    # Requests that are all refused would prove little.
+    assert len(answered) > len(operations) * 0.8, sorted(operations.keys() - STREAMS - answered)
+
+
+def _operations(schema):
+    return [found.ok() for found in schema.get_all_operations()]
+
+
+def _try(operation, known, session, answered):
+    requests_ = st.one_of(
+        operation.as_strategy(generation_mode=GenerationMode.POSITIVE),
+        operation.as_strategy(generation_mode=GenerationMode.NEGATIVE),
+    )
+    turn = count()
+
+    @seed(SEED)
+    @settings(
+        max_examples=EXAMPLES,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    @given(requests_)
+    def answers_conform(case):
+        number, valid = next(turn), case.meta.generation.mode is GenerationMode.POSITIVE
+        if valid and number % 4:  # a made up id is only ever unknown
+            for where in (case.path_parameters, case.query):
+                for name in set(where or {}) & set(known):
+                    where[name] = known[name][number % len(known[name])]
+        answer = case.call(session=session, timeout=30)
+        if answer.status_code < 300:
+            answered.add(f"{operation.method.upper()} {operation.path}")
+        # All fields of a form are texts, and an empty one counts as left out.
+        form = case.media_type == "multipart/form-data"
+        case.validate_response(
+            answer, CHECKS, excluded_checks=[negative_data_rejection] if form else []
+        )
+
+    answers_conform()
