@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types imports bench lock clean
+.PHONY: help run test check lint types imports bench fuzz lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -30,6 +30,10 @@ imports: $(VENV)/.installed-dev ## the rooms' one-way imports
 
 bench: $(VENV)/.installed-dev ## print the figures (COMFYUI_URLS: measure that ComfyUI instead)
 	$(BIN)/python -m bench
+
+fuzz: $(VENV)/.installed-dev ## call every operation with made-up requests (FUZZ_EXAMPLES of each, FUZZ_SEED)
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
+	  $(BIN)/python -m pytest tests/api/test_schemathesis.py --show-capture=no
 
 lock: $(VENV)/.installed-dev ## resolve the dependencies anew into the lock files
 	$(BIN)/python -m pip install --quiet uv

@@ -106,11 +106,17 @@ async def test_wrong_method_is_told_all_right_ones(client, assert_problem, metho
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/jobs/%00", "/v1/jobs?user=%00", "/api/v1/user/a%00b/tasks", "/v1/assets/%00"]
+    "path", ["/v1/jobs/%00", "/api/v1/user/a%00b/tasks", "/v1/assets/%00", "/v1/jobs/%00?q=%00"]
 )
 async def test_nul_in_an_address_finds_nothing(client, assert_problem, path):
     async with client.get(URL(path, encoded=True)) as answer:
         await assert_problem(answer, 404, "ROUTE_NOT_FOUND")
+
+
+async def test_nul_in_a_query_is_refused(client, assert_problem):
+    async with client.get(URL("/v1/jobs?user=a%00b", encoded=True)) as answer:
+        document = await assert_problem(answer, 422, "INVALID_REQUEST")
+    assert document["detail"] == "query must not contain NUL characters."
 
 
 async def test_unknown_workflow_lists_what_there_is(client):

@@ -429,6 +429,16 @@ async def test_health_is_short_and_status_is_long(client):
     assert status["queue_length"] >= 0
 
 
-async def test_wrong_method_or_address_is_a_problem_document(client, assert_problem):
+async def test_address_that_is_none_is_refused_in_this_shape(client):
     async with client.get("/api/tasks/create/nothing/here") as answer:
-        await assert_problem(answer, 404, "ROUTE_NOT_FOUND")
+        await refusal(answer, 404, "ROUTE_NOT_FOUND")
+
+
+async def test_bug_is_refused_in_this_shape(client, backstage, monkeypatch):
+    async def broken(*_, **__):
+        raise KeyError("secret detail")
+
+    monkeypatch.setattr(backstage.app.services.overview, "queues", broken)
+    async with client.get("/api/comfyui-queue-status") as answer:
+        error = await refusal(answer, 500, "INTERNAL_ERROR")
+    assert "secret" not in str(error)

@@ -324,6 +324,9 @@ async def test_uploaded_name_in_a_graph_becomes_the_jobs_picture(
         ("cat.png", {"subfolder": "/etc"}, "leads out"),
         ("cat.png", {"type": "output"}, "type must be input"),
         ("a" * 600 + ".png", {}, "500 characters"),
+        # PostgreSQL and MySQL can't keep such a one: this was a 500 there.
+        ("cat.png", {"client_id": "a" * 201}, "1 to 200 printable"),
+        ("cat.png", {"client_id": "a\0b"}, "1 to 200 printable"),
     ],
 )
 async def test_name_that_can_not_be_used_is_a_file_error(upload, filename, fields, said):

@@ -81,9 +81,17 @@ class InterruptRequest(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
-    task_id: Annotated[str | None, Field(max_length=100)] = None
-    prompt_id: Annotated[str | None, Field(max_length=100, description="ComfyUI's own id.")] = None
-    instance: Annotated[str | None, Field(max_length=500, description="Its id or URL.")] = None
+    task_id: Annotated[str | None, Field(max_length=100), AfterValidator(checked_plain)] = None
+    prompt_id: Annotated[
+        str | None,
+        Field(max_length=100, description="ComfyUI's own id."),
+        AfterValidator(checked_plain),
+    ] = None
+    instance: Annotated[
+        str | None,
+        Field(max_length=500, description="Its id or URL."),
+        AfterValidator(checked_plain),
+    ] = None
 
 
 class FieldModel(BaseModel):

@@ -12,7 +12,14 @@ from atelier.api.files import FILE, asset_response
 from atelier.api.json import Json
 from atelier.api.problems import Refused, dialect_route, invalid
 from atelier.api.workflow_service.errors import rendering
-from atelier.api.workflow_service.models import ANONYMOUS, CodedErrorModel, UploadedModel, UrlModel
+from atelier.api.workflow_service.models import (
+    ANONYMOUS,
+    CLIENT_ID_WRONG,
+    CodedErrorModel,
+    UploadedModel,
+    UrlModel,
+    is_client_id,
+)
 from atelier.api.workflow_service.render import file_json
 from atelier.service import FileName, Services
 
@@ -73,7 +80,7 @@ def files_router(services: Services, public_url: str | None) -> APIRouter:
                 filename=file.filename or "",
                 subfolder=_text(form, "subfolder"),
                 overwrite=_text(form, "overwrite").lower() in ("true", "1", "yes", "on"),
-                user=_text(form, "client_id") or ANONYMOUS,
+                user=_client_of(form),
             )
         return Json({"name": name.filename, "subfolder": name.subfolder, "type": name.type})
 
@@ -111,6 +118,13 @@ def _file_of(form: FormData) -> UploadFile:
         if isinstance(found := form.get(field), UploadFile):
             return found
     raise Refused(invalid(FieldError("file", "is required: a picture, as a file of a form")))
+
+
+def _client_of(form: FormData) -> str:
+    given = _text(form, "client_id") or ANONYMOUS
+    if not is_client_id(given):
+        raise Refused(invalid(FieldError("client_id", CLIENT_ID_WRONG)))
+    return given
 
 
 def _text(form: FormData, name: str) -> str:

@@ -9,8 +9,14 @@ from atelier.api.workflow_service.errors import Code
 from atelier.examples import example_picture
 
 ANONYMOUS = "anonymous"
+MAX_CLIENT_ID = 200
+CLIENT_ID_WRONG = f"must be 1 to {MAX_CLIENT_ID} printable characters"
 
 RunStatus = Literal["queued", "running", "success", "error", "interrupted"]
+
+
+def is_client_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_CLIENT_ID and text.isprintable()
 
 
 def _printable(value: str) -> str:
@@ -19,7 +25,7 @@ def _printable(value: str) -> str:
     return value
 
 
-ClientId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+ClientId = Annotated[str, Field(min_length=1, max_length=MAX_CLIENT_ID), AfterValidator(_printable)]
 
 
 def example_graph() -> dict[str, Any]:
@@ -55,6 +61,7 @@ class InterruptRuns(BaseModel):
     prompt_id: Annotated[
         str | None,
         Field(max_length=100, description="This run only; left out, all that are running."),
+        AfterValidator(checked_plain),
     ] = None
 
 

@@ -21,7 +21,7 @@ from atelier.api.problems import Problem, invalid
 from atelier.api.streams import OpenStreams
 from atelier.api.workflow_service.errors import error_json, problem_json, rendering
 from atelier.api.workflow_service.messages import STATES, Made, Messages
-from atelier.api.workflow_service.models import SubmitWorkflow
+from atelier.api.workflow_service.models import CLIENT_ID_WRONG, SubmitWorkflow, is_client_id
 from atelier.api.workflow_service.render import submitted_json
 from atelier.errors import AtelierError, Unavailable
 from atelier.events import Event, SlowSubscriber, Subscription
@@ -31,7 +31,6 @@ from atelier.service.views import OutputView
 SEND_SECONDS = 15.0  # a client that takes nothing for so long is let go; it can come back
 REMAINING_SECONDS = 0.25  # so long the length of the queue is taken to be the same
 _TYPES = ("submit", "ping")
-_MAX_CLIENT_ID = 200
 
 
 def add_socket(
@@ -70,8 +69,8 @@ class ClientSocket:
 
     async def run(self, streams: OpenStreams, last_event_id: str | None) -> None:
         """Serve the socket until either side goes."""
-        if len(self._client_id) > _MAX_CLIENT_ID or not self._client_id.isprintable():
-            error = FieldError("client_id", f"must be 1 to {_MAX_CLIENT_ID} printable characters")
+        if not is_client_id(self._client_id):
+            error = FieldError("client_id", CLIENT_ID_WRONG)
             await self._deny(invalid(error))
             return
         following = self._services.generations.follow(
