@@ -89,6 +89,7 @@ async def test_task_can_be_cancelled(client, transform):
 @pytest.mark.parametrize(
     ("body", "field", "message"),
     [
+        ({"strength": False}, "strength", "must be a number; it is false"),
         ({"strength": 7}, "strength", "at most 1"),
         ({"strength": -0.1}, "strength", "at least 0"),
         ({"strength": "much"}, "strength", "must be a number"),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from atelier.api.json import checked_plain
 from atelier.api.transform.pictures import checked_image_url
@@ -21,8 +21,17 @@ CustomPrompt = Annotated[
     Field(max_length=10_000, description="Replaces the style's preset prompt."),
     AfterValidator(checked_plain),
 ]
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):  # pydantic would take it for 0 or 1
+        raise ValueError(f"must be a number; it is {str(value).lower()}")
+    return value
+
+
 Strength = Annotated[
     float,
+    BeforeValidator(_number),
     Field(ge=0, le=1, allow_inf_nan=False, description="How much is changed; the denoise."),
 ]
 _URL_HELP = "http, https or data: URL of the picture."
