@@ -287,7 +287,7 @@ def housekeeping_rules(settings: Settings, *, embedded: bool) -> Rules:
         input_hours=settings.input_hours,
         output_days=settings.output_days,
         # The folder in our data folder is nobody else's; of others we can't know.
-        own_store=settings.storage_url is None,
+        own_store=settings.storage.url == str((settings.data_dir / "storage").absolute()),
         input_folders=tuple(folder for folder in folders if folder is not None),
         engine=engine,
         downloads=download_cache(settings),
