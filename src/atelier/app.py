@@ -52,7 +52,7 @@ from atelier.webhooks.outbox import Outbox
 from atelier.webhooks.signing import checked_secret, new_secret
 from atelier.worker.context import Context
 from atelier.worker.dispatch import Dispatcher
-from atelier.worker.housekeeping import sweep_forever
+from atelier.worker.housekeeping import Rules, sweep_forever
 from atelier.worker.identity import worker_identity
 from atelier.worker.spool import Spool
 from atelier.workflows.library import Library
@@ -61,7 +61,6 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_COMFYUI = "http://127.0.0.1:8188"  # where ComfyUI listens unless told otherwise
 FIRST_CONTACT_SECONDS = 10.0
-SWEPT_DIALECTS = ("transform",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +218,7 @@ async def application(
         pool.on_change(bus.wake)
         if worker:
             session = await stack.enter_async_context(GuardedSession(settings.fetch_allow))
-            cache = None
-            if settings.download_cache_mb:
-                folder = settings.data_dir / "downloads"
-                cache = DownloadCache(folder, max_bytes=settings.download_cache_mb * 1_000_000)
+            cache = download_cache(settings) if settings.download_cache_mb else None
             context = Context(
                 worker=owner,
                 database=database,
@@ -258,9 +254,7 @@ async def application(
                     grace_seconds=settings.grace_seconds,
                 )
             )
-            sweeping = sweep_forever(
-                context, dialects=SWEPT_DIALECTS, hours=settings.task_cleanup_hours
-            )
+            sweeping = sweep_forever(context, housekeeping_rules(settings, embedded=is_embedded))
             await stack.enter_async_context(_background(sweeping, "sweep"))
         # Beside a worker too: others may share the database, and run what is listened to here.
         await stack.enter_async_context(_background(relay.run(), "relay"))
@@ -276,6 +270,28 @@ async def application(
             dispatcher=dispatcher,
             embedded=is_embedded,
         )
+
+
+def download_cache(settings: Settings) -> DownloadCache:
+    return DownloadCache(
+        settings.data_dir / "downloads", max_bytes=settings.download_cache_mb * 1_000_000
+    )
+
+
+def housekeeping_rules(settings: Settings, *, embedded: bool) -> Rules:
+    """What is swept here; ``embedded``: the embedded engine runs for this process."""
+    engine = settings.data_dir / "engine" if embedded else None
+    folders = (settings.comfyui_input_folder, engine and engine / "input")
+    return Rules(
+        job_hours=settings.task_cleanup_hours,
+        input_hours=settings.input_hours,
+        output_days=settings.output_days,
+        # The folder in our data folder is nobody else's; of others we can't know.
+        own_store=settings.storage.url == str((settings.data_dir / "storage").absolute()),
+        input_folders=tuple(folder for folder in folders if folder is not None),
+        engine=engine,
+        downloads=download_cache(settings),
+    )
 
 
 def _capacity(settings: Settings, instances: int) -> int:

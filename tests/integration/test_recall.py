@@ -10,7 +10,8 @@ from sqlalchemy import text
 from atelier.media import Conversion
 from atelier.service import Submission
 from atelier.service.assets import AssetUnknown
-from atelier.worker.housekeeping import remove_files, sweep
+from atelier.worker.expired import remove_files
+from atelier.worker.housekeeping import Rules, sweep
 
 
 async def again(service, workflow, inputs=None, **more):
@@ -213,7 +214,9 @@ async def test_shared_files_go_with_the_last_job_that_has_them(service, graph_of
         )
     )
     context = await service.context()
-    assert await sweep(context, dialects=("transform",), hours=1) == 1
+    assert (await sweep(context, Rules(job_hours=1)))["jobs"] == 1
+    await service.database.run(lambda conn: service.catalog.delete(conn, original.id))
+    assert await remove_files(context) == 1
     assert len(service.stored_files()) == 3
     with pytest.raises(AssetUnknown):
         await service.assets.open(original.id)

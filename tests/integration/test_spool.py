@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from atelier.storage.store import StorageForbidden, StorageUnreachable
-from atelier.worker.housekeeping import sweep
+from atelier.worker.housekeeping import Rules, sweep
 from atelier.worker.items import Item, Made
 from atelier.worker.spool import Spool, Spooled, SpoolFull
 
@@ -153,7 +153,7 @@ async def test_sweeping_drops_what_belongs_to_no_living_job(service, engine, out
         await die(dispatcher)
     kept = await service.spool.find(id)
     await service.spool.keep("unheard-of", kept)
-    await sweep(await service.context(), dialects=(), hours=1)
+    assert await sweep(await service.context(), Rules()) == {"spooled": 1}
     assert await service.spool.jobs() == [id]
 
 

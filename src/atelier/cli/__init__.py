@@ -109,14 +109,22 @@ def engine(
 
 
 @app.command()
-def doctor(data_dir: DataDir = None, comfyui: Instances = None) -> None:
-    """Check instances, database and storage; say what is wrong and what to do.
+def doctor(
+    data_dir: DataDir = None,
+    comfyui: Instances = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A list of {part, level, message, hint}.")
+    ] = False,
+) -> None:
+    """Check folders, database, Redis, storage, instances and workflows; say what to do.
 
-    Exit code 0 when everything works, else 1. Example: `atelier doctor`
+    Exit code 1 when something fails, 0 when there are warnings at most.
+
+    Example: `atelier doctor --json`
     """
     from atelier.cli.doctor import examine
 
-    if not run_async(examine(data_dir=data_dir, comfyui_urls=comfyui)):
+    if not run_async(examine(data_dir=data_dir, comfyui_urls=comfyui, json=as_json)):
         raise typer.Exit(PROBLEM)
 
 

@@ -24,7 +24,7 @@ from atelier.comfy.protocol import (
     parse_json,
 )
 from atelier.comfy.transport import FileMissing, FileTooLarge, InstanceUnreachable, Transport
-from atelier.comfy.uploads import Uploads
+from atelier.comfy.uploads import UPLOAD, Uploads
 from atelier.comfy.watch import Ending, Finished, Lost, Watch, WatchEvent
 from atelier.errors import WorkflowError
 
@@ -248,8 +248,16 @@ class ComfyClient:
             return Viewed(bytes(data), response.content_type)
 
     async def upload(self, data: bytes, *, media_type: str) -> str:
-        """Return the name by which LoadImage takes ``data``, sent unless it is there already."""
+        """Return the name by which LoadImage takes ``data``, sent unless it is there already.
+
+        To be submitted within minutes: a file that no prompt names is swept after an hour.
+        """
         return await self._uploads.put(data, media_type=media_type)
+
+    async def uploads_named(self) -> frozenset[str]:
+        """The uploads, whoever's, that prompts name which run or wait at the instance."""
+        body = await self._transport.get_json("/queue", timeout_seconds=10)
+        return frozenset(UPLOAD.findall(dump_json(body).decode()))
 
     async def submit(
         self,

@@ -32,7 +32,8 @@ async def redis_version(url: str) -> str:
     except AuthenticationError as error:
         raise RedisUnreachable(f"Redis refused the password: {error}.") from error
     except (RedisError, OSError) as error:
-        raise RedisUnreachable(f"Redis can't be reached: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise RedisUnreachable(f"Redis can't be reached: {reason}.") from error
     finally:
         await client.aclose()
     return str(answer.get("redis_version", "unknown"))

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, insert, literal, select
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +14,9 @@ from atelier.jobs.job import QUEUED, SUCCEEDED, TIMINGS, Job, NewJob, Progress, 
 from atelier.jobs.outcomes import OnEnd
 from atelier.jobs.rows import job_of, select_jobs
 from atelier.jobs.tables import job_details, jobs, requirements
+
+# So long nobody sweeps what was put; how often it is noted that it is wanted.
+REQUIREMENT_FRESH_MS = 3_600_000
 
 _NOW = select(now_ms())
 _INSERT = insert(jobs)
@@ -47,7 +50,14 @@ _PUT_REQUIREMENT: Mapping[str, Any] = {
     "sqlite": sqlite.insert(requirements).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(requirements).on_conflict_do_nothing(),
 }
-_REQUIREMENT = select(literal(1)).where(requirements.c.hash == bindparam("hash"))
+_REQUIREMENT = select(
+    (requirements.c.created_at_ms > now_ms() - REQUIREMENT_FRESH_MS).label("fresh")
+).where(requirements.c.hash == bindparam("hash"))
+_REFRESH_REQUIREMENT = (
+    update(requirements)
+    .where(requirements.c.hash == bindparam("of_hash"))
+    .values(created_at_ms=now_ms())
+)
 
 
 class Acceptance:
@@ -125,8 +135,16 @@ class Acceptance:
     async def put_requirement(
         self, conn: AsyncConnection, hash: str, body: Mapping[str, Any]
     ) -> None:
-        """Keep what instances must have under its hash; nothing happens where it is kept."""
-        if (await conn.execute(_REQUIREMENT, {"hash": hash})).first() is None:
+        """Keep what instances must have under its hash.
+
+        Where it is kept already, it is noted that somebody still wants it.
+        """
+        kept = (await conn.execute(_REQUIREMENT, {"hash": hash})).first()
+        if kept is not None and not kept.fresh:
+            result = await conn.execute(_REFRESH_REQUIREMENT, {"of_hash": hash})
+            if result.rowcount == 0:  # swept at this moment
+                kept = None
+        if kept is None:
             now = (await conn.execute(_NOW)).scalar_one()
             row = {"hash": hash, "body": body, "created_at_ms": now}
             if self.dialect == "mysql":

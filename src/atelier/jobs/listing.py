@@ -134,12 +134,23 @@ class Listing:
         return [job_of(row) for row in await conn.execute(query)]
 
     async def ended_before(
-        self, conn: AsyncConnection, *, age_ms: int, dialects: Collection[str], limit: int
-    ) -> Jobs:
-        """Jobs of ``dialects``, not deleted, that ended ``age_ms`` ago or earlier."""
+        self,
+        conn: AsyncConnection,
+        *,
+        age_ms: int,
+        dialects: Collection[str],
+        limit: int,
+        after: str = "",
+    ) -> list[str]:
+        """Ids, behind ``after``, of jobs of ``dialects`` that ended ``age_ms`` ago or earlier.
+
+        Deleted ones are left out.
+        """
         query = (
-            select_jobs()
+            select(_J.id)
+            .join_from(jobs, job_details, _J.id == job_details.c.job_id)
             .where(
+                _J.id > after,
                 _J.status.in_(TERMINAL),
                 _J.deleted_at_ms.is_(None),
                 _J.finished_at_ms <= now_ms() - age_ms,
@@ -148,7 +159,7 @@ class Listing:
             .order_by(_J.id)
             .limit(limit)
         )
-        return [job_of(row) for row in await conn.execute(query)]
+        return list((await conn.execute(query)).scalars())
 
     async def count(self, conn: AsyncConnection) -> int:
         """How many jobs there are, deleted ones left out."""

@@ -6,6 +6,7 @@ from atelier.jobs.claims import LEASE_MS, Choose, Claims, Renewed
 from atelier.jobs.job import Claim
 from atelier.jobs.listing import Listing, Page
 from atelier.jobs.outcomes import Cancelled, OnEnd, Outcomes
+from atelier.jobs.retention import Retention
 from atelier.jobs.statistics import JobStats, Statistics, Times
 
 __all__ = [
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 
-class JobQueue(Acceptance, Claims, Outcomes, Listing, Statistics):
+class JobQueue(Acceptance, Claims, Outcomes, Listing, Statistics, Retention):
     """One table, both record and queue: inserting is enqueuing, claiming is an update.
 
     The first argument of every method is a connection, from ``database.transaction()`` or

@@ -6,12 +6,15 @@ import hashlib
 import os
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 _SUFFIX = ".download"
+UNUSED_SECONDS = 24 * 3600.0
+PART_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,20 @@ class DownloadCache:
     async def put(self, download: CachedDownload) -> None:
         """Keep ``download`` in place of what was kept for its url."""
         await asyncio.to_thread(self._put, download)
+
+    async def sweep(self) -> int:
+        """Remove what was unused for a day, and what was only partly written; how many files."""
+        return await asyncio.to_thread(self._sweep)
+
+    def _sweep(self) -> int:
+        removed, now = 0, time.time()
+        for pattern, seconds in ((f"*{_SUFFIX}", UNUSED_SECONDS), (".*.part", PART_SECONDS)):
+            for path in self._folder.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):  # another process sweeps too
+                    if not self._max_bytes or now - path.stat().st_mtime > seconds:
+                        path.unlink()
+                        removed += 1
+        return removed
 
     def _path(self, url: str) -> Path:
         name = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()

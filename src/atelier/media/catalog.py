@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from atelier.database import Dialect, now_ms
 from atelier.errors import InvalidRequest
 from atelier.media.asset import Asset, Kind
+from atelier.media.expiry import Expiry
 from atelier.media.tables import assets
 
 MAX_PAGE = 200
@@ -24,7 +25,7 @@ class AssetPage:
     next_cursor: str | None
 
 
-class Catalog:
+class Catalog(Expiry):
     """What assets there are. Deleted ones are only found where it says so."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -126,22 +127,26 @@ class Catalog:
             .values(deleted_at_ms=now_ms())
         )
 
-    async def deleted(self, conn: AsyncConnection, limit: int) -> tuple[Asset, ...]:
-        """The first ``limit`` assets that are marked as deleted and not removed yet."""
+    async def deleted(
+        self, conn: AsyncConnection, limit: int, after: str = ""
+    ) -> tuple[Asset, ...]:
+        """Up to ``limit`` assets behind ``after`` that are marked as deleted, not removed yet."""
         query = (
             select(assets)
-            .where(assets.c.deleted_at_ms.is_not(None))
-            .order_by(assets.c.deleted_at_ms, assets.c.id)
+            .where(assets.c.deleted_at_ms.is_not(None), assets.c.id > after)
+            .order_by(assets.c.id)
             .limit(limit)
         )
         return tuple(_asset(row) for row in (await conn.execute(query)).mappings())
 
-    async def keys_in_use(self, conn: AsyncConnection, keys: Collection[str]) -> set[str]:
-        """Those of ``keys`` that an asset which isn't deleted is kept under."""
+    async def keys_in_use(
+        self, conn: AsyncConnection, keys: Collection[str], *, without: Collection[str] = ()
+    ) -> set[str]:
+        """Those of ``keys`` that an asset, deleted or not, is kept under, but for ``without``."""
         if not keys:
             return set()
         query = select(assets.c.key).where(
-            assets.c.key.in_(list(keys)), assets.c.deleted_at_ms.is_(None)
+            assets.c.key.in_(list(keys)), assets.c.id.not_in(list(without))
         )
         return set((await conn.execute(query)).scalars())
 

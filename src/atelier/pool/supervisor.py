@@ -23,6 +23,7 @@ from atelier.lock import try_lock
 
 log = structlog.get_logger(__name__)
 
+ANNOUNCED = "engine.json"  # where an engine writes its address and process id
 LINGER_SECONDS = 60.0
 START_SECONDS = 30.0  # a cold import of OpenCV on a slow disk
 END_SECONDS = 5.0
@@ -39,7 +40,7 @@ class EmbeddedEngine:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._announce = folder / "engine.json"
+        self._announce = folder / ANNOUNCED
         self._lock: IO[bytes] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._pid: int | None = None
@@ -111,15 +112,11 @@ class EmbeddedEngine:
         return True
 
     async def _adopt(self) -> bool:
-        try:
-            announced = json.loads(self._announce.read_bytes())
-            url, pid = str(announced["url"]), int(announced["pid"])
-        except (OSError, ValueError, KeyError, TypeError):
+        found = await running_engine(self._folder)
+        if found is None:
             return False
-        if not await comfyui_answers(url):
-            return False
-        self.url, self._pid = url, pid
-        log.info("took over the embedded engine that was still running", url=url)
+        self.url, self._pid = found
+        log.info("took over the embedded engine that was still running", url=self.url)
         return True
 
     async def _start(self) -> None:
@@ -191,6 +188,16 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def running_engine(folder: Path) -> tuple[str, int] | None:
+    """The address and process id of the engine of ``folder``, if one answers."""
+    try:
+        announced = json.loads((folder / ANNOUNCED).read_bytes())
+        url, pid = str(announced["url"]), int(announced["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (url, pid) if await comfyui_answers(url) else None
 
 
 async def comfyui_answers(url: str, timeout_seconds: float = 3.0) -> bool:

@@ -22,12 +22,17 @@ from atelier.storage.store import ObjectInfo, ObjectMissing, Store
 MAX_BYTES = 25 * 1024 * 1024
 _ID_CHARACTERS = 36
 _SHOWN_CHARACTERS = 80
-_OUTPUT_HINT = "Addresses of outputs come with the job; they are kept for a limited time."
+_OUTPUT_HINT = (
+    "Addresses of outputs come with the job; files are kept for ATELIER_OUTPUT_DAYS (30 days)."
+)
 
 
 class AssetUnknown(NotFound):
     code = "ASSET_UNKNOWN"
-    default_hint = "Upload it with POST /v1/assets; inputs are kept for a limited time."
+    default_hint = (
+        "Upload it with POST /v1/assets. Uploads are kept for ATELIER_INPUT_HOURS (24 hours), "
+        "what jobs make for ATELIER_OUTPUT_DAYS (30 days)."
+    )
 
 
 class UploadTooLarge(InvalidRequest):

@@ -115,6 +115,8 @@ class Files:
                 continue
             if output.text is not None:
                 found[output.id] = output.text
+            elif not output.available:
+                found[output.id] = ""
             else:
                 content = await self._assets.open(output.id)
                 chunks = await content.read()

@@ -25,6 +25,7 @@ from atelier.service.line import Line
 from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
 from atelier.service.recall import answer
+from atelier.service.recently import Recently
 from atelier.service.snapshot import snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
 from atelier.service.submission import Submission
@@ -84,7 +85,7 @@ class Generations(Line, Stopping):
         self._on_accepted = on_accepted
         self._files = files
         self._default_attempts = default_attempts
-        self._kept: set[str] = set()  # requirements that are in the database
+        self._kept = Recently[str]()  # requirements that are in the database
 
     def fit(self, workflow: str, wish: Wish) -> Fitted:
         """The inputs of a registered workflow that ``wish`` means.
@@ -103,6 +104,7 @@ class Generations(Line, Stopping):
         new, planned, hashes = await self._prepare(submission)
         workflow = planned.found if planned.graph is None else None
         ids: dict[str, str] = {}
+        put = new.requirement not in self._kept
 
         async def work(conn: Any) -> tuple[Job, bool, int | None, WebhookView | None]:
             if new.cache:
@@ -112,7 +114,7 @@ class Generations(Line, Stopping):
                 if answered is not None:
                     job, created = answered
                     return job, created, None, (await self._notices.views(conn, [job])).get(job.id)
-            if new.requirement not in self._kept:
+            if put:
                 body = self._body(new.requirement)
                 await self._queue.put_requirement(conn, new.requirement, body)
             if workflow is not None:
@@ -129,7 +131,8 @@ class Generations(Line, Stopping):
         # A worker may already be at it; the answer waits until a power loss can't undo the job.
         await self._database.flush()
         if job.cached_from is None:
-            self._remember_kept(new.requirement)
+            if put:
+                self._kept.add(new.requirement)
             if workflow is not None:
                 self._workflows.remember_kept(workflow)
         if created:
@@ -357,11 +360,6 @@ class Generations(Line, Stopping):
         known = self._planner.capabilities.known(requirement)
         assert known is not None  # _prepare has just made it
         return known.body()
-
-    def _remember_kept(self, requirement: str) -> None:
-        if len(self._kept) > 10_000:  # strangers' graphs of long ago
-            self._kept.clear()
-        self._kept.add(requirement)
 
     def _view(self, job: Job, position: int | None, webhook: WebhookView | None) -> JobView:
         queued = job.status == "queued"

@@ -47,6 +47,7 @@ class OutputView:
     text: str | None = None  # what a short text says
     # How the instance named it: key (images, gifs, text, ...), subfolder, type (output, temp).
     source: Mapping[str, Any] | None = None
+    available: bool = True  # False: the file was kept for its time and is gone
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "OutputView":
@@ -69,6 +70,7 @@ class OutputView:
             frames=record.get("frames"),
             text=record.get("text"),
             source=record.get("source"),
+            available=record.get("available", True),
         )
 
     @property

@@ -17,6 +17,7 @@ from atelier.database import Database, DatabaseUnavailable
 from atelier.errors import Conflict, InvalidRequest, NotFound
 from atelier.jobs.job import Job
 from atelier.pool.pool import Pool
+from atelier.service.recently import Recently
 from atelier.workflows.archive import Archive, WorkflowVersion
 from atelier.workflows.definition import (
     NAME_RULE,
@@ -75,7 +76,7 @@ class Workflows:
         self._definitions: dict[str, Definition] = {}
         self._current: dict[str, str] = {}  # versions of what is registered, by name
         self._unreadable: dict[str, str] = {}
-        self._kept: set[tuple[str, str]] = set()
+        self._kept = Recently[tuple[str, str]]()
         self._old: OrderedDict[tuple[str, str], Workflow] = OrderedDict()
         self._lock = asyncio.Lock()
         self._told: tuple[str, ...] = ()
@@ -233,7 +234,9 @@ class Workflows:
 
     def remember_kept(self, workflow: Workflow) -> None:
         """Call once the transaction of ``keep`` is committed."""
-        self._kept.add((workflow.name, workflow.version))
+        key = (workflow.name, workflow.version)
+        if key not in self._kept:
+            self._kept.add(key)
 
     # -- registering -------------------------------------------------------------------------------
 

@@ -177,7 +177,20 @@ class Settings(StorageSettings):
         24,
         gt=0,
         validation_alias="TASK_CLEANUP_HOURS",
-        description="Ended tasks of the transform dialect are swept after so many hours.",
+        description="Ended jobs of the transform, tasks and workflow service dialects are swept "
+        "after so many hours.",
+    )
+    input_hours: float = Field(
+        24,
+        gt=0,
+        validation_alias="ATELIER_INPUT_HOURS",
+        description="Uploaded pictures are swept after so many hours, unless a job needs them.",
+    )
+    output_days: float = Field(
+        30,
+        gt=0,
+        validation_alias="ATELIER_OUTPUT_DAYS",
+        description="What jobs made is swept after so many days; their records stay.",
     )
     job_timeout_seconds: float = Field(
         1800,

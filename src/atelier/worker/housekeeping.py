@@ -1,91 +1,101 @@
 """Sweeps what nobody needs any more, at the start and hourly."""
 
 import asyncio
-from typing import Any
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from atelier.database import DatabaseUnavailable
 from atelier.errors import StorageError
-from atelier.jobs.job import TERMINAL
-from atelier.media.asset import Asset, derivatives_folder
+from atelier.media.cache import DownloadCache
 from atelier.worker.context import Context
+from atelier.worker.expired import (
+    expire_assets,
+    forget_unused,
+    hide_jobs,
+    purge_jobs,
+    remove_files,
+)
+from atelier.worker.leftovers import (
+    drop_spooled,
+    remove_engine_files,
+    remove_orphans,
+    remove_uploads,
+)
 
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 3600.0
-BATCH = 200
+ORPHANS_EVERY = 6  # turns: the whole store is listed
 
 
-async def sweep_forever(context: Context, *, dialects: tuple[str, ...], hours: float) -> None:
-    """Run ``sweep`` now and every hour; a failure is logged and waits for the next turn."""
-    while True:
-        try:
-            swept = await sweep(context, dialects=dialects, hours=hours)
-            if swept:
-                log.info("swept ended jobs", jobs=swept)
-        except (DatabaseUnavailable, StorageError) as error:
-            log.warning("sweeping waits for the next turn", reason=error.message)
-        except Exception:
-            log.exception("sweeping failed in a way nobody foresaw")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """After which time what goes, and which folders of this machine are looked after.
+
+    ``dialects`` are those whose jobs go ``job_hours`` after they ended. ``own_store``: nobody else
+    keeps anything in the store. ``input_folders`` are those of ComfyUIs, where only goes what we
+    put there, ``engine`` the folder of the embedded engine, all of which is ours.
+    """
+
+    dialects: tuple[str, ...] = ("transform", "tasks", "workflow_service")
+    job_hours: float = 24
+    input_hours: float = 24
+    output_days: float = 30
+    own_store: bool = False
+    input_folders: tuple[Path, ...] = ()
+    engine: Path | None = None
+    downloads: DownloadCache | None = None
+
+
+async def sweep_forever(context: Context, rules: Rules) -> None:
+    """Run ``sweep`` now and every hour."""
+    for turn in itertools.count():
+        swept = await sweep(context, rules, orphans=turn % ORPHANS_EVERY == 0)
+        if swept:
+            log.info("swept", **swept)
         await asyncio.sleep(EVERY_SECONDS)
 
 
-async def sweep(context: Context, *, dialects: tuple[str, ...], hours: float) -> int:
-    """Delete jobs of ``dialects`` that ended ``hours`` ago, with what they made; how many."""
-    swept = 0
-    while True:
-        async with context.database.read() as conn:
-            jobs = await context.queue.ended_before(
-                conn, age_ms=int(hours * 3_600_000), dialects=dialects, limit=BATCH
-            )
-        for job in jobs:
-            await context.database.run(lambda conn, id=job.id: _delete(context, conn, id))  # type: ignore[misc]
-            swept += 1
-        if len(jobs) < BATCH:
-            break
-    await remove_files(context)
-    await _sweep_spool(context)
-    return swept
+async def sweep(context: Context, rules: Rules, *, orphans: bool = True) -> dict[str, int]:
+    """How many of what went, without what nothing went of.
 
-
-async def _sweep_spool(context: Context) -> None:
-    """Drop results that wait for the store here, but whose jobs have ended elsewhere."""
-    for id in await context.spool.jobs():
-        async with context.database.read() as conn:
-            job = await context.queue.get(conn, id)
-        if job is None or job.status in TERMINAL:
-            await context.spool.drop(id)
-
-
-async def _delete(context: Context, conn: Any, job: str) -> None:
-    await context.queue.delete(conn, job)
-    await context.catalog.delete_made_by(conn, job)
-
-
-async def remove_files(context: Context) -> int:
-    """Remove the files of deleted assets, with their thumbnails and conversions; how many assets.
-
-    A file that another asset is kept under too stays until that one is deleted. The files go
-    before the rows: a row without files can be swept again, files without a row can't.
+    A part that fails is logged, waits for the next turn and keeps no other from its work.
     """
-    removed = 0
-    while True:
-        async with context.database.read() as conn:
-            assets = await context.catalog.deleted(conn, BATCH)
-            used = await context.catalog.keys_in_use(conn, {asset.key for asset in assets})
-        for asset in assets:
-            if asset.key not in used:
-                await _remove(context, asset)
-        ids = [asset.id for asset in assets]
-        await context.database.run(lambda conn, ids=ids: context.catalog.remove(conn, ids))  # type: ignore[misc]
-        removed += len(assets)
-        if len(assets) < BATCH:
-            return removed
+    steps: dict[str, Callable[[], Awaitable[int]]] = {
+        "jobs": lambda: hide_jobs(context, dialects=rules.dialects, hours=rules.job_hours),
+        "inputs": lambda: expire_assets(context, kinds=["input"], hours=rules.input_hours),
+        "outputs": lambda: expire_assets(
+            context, kinds=["output", "preview"], hours=24 * rules.output_days
+        ),
+        "files": lambda: remove_files(context),
+        "rows": lambda: purge_jobs(context),
+        "unused": lambda: forget_unused(context),
+        "spooled": lambda: drop_spooled(context),
+        "uploads": lambda: _remove_uploads(context, rules),
+    }
+    if orphans:
+        steps["orphans"] = lambda: remove_orphans(context, own_store=rules.own_store)
+    engine, downloads = rules.engine, rules.downloads
+    if engine is not None:
+        steps["engine_files"] = lambda: remove_engine_files(engine)
+    if downloads is not None:
+        steps["downloads"] = downloads.sweep
+    swept: dict[str, int] = {}
+    for name, step in steps.items():
+        try:
+            swept[name] = await step()
+        except (DatabaseUnavailable, StorageError) as error:
+            log.warning("sweeping waits for the next turn", what=name, reason=error.message)
+        except OSError as error:
+            log.warning("sweeping waits for the next turn", what=name, reason=str(error))
+        except Exception:
+            log.exception("sweeping failed in a way nobody foresaw", what=name)
+    return {name: number for name, number in swept.items() if number}
 
 
-async def _remove(context: Context, asset: Asset) -> None:
-    converted = [key async for key in context.store.list(derivatives_folder(asset.key))]
-    for key in (asset.key, asset.thumbnail_key, *converted):
-        if key:
-            await context.store.delete(key)
+async def _remove_uploads(context: Context, rules: Rules) -> int:
+    return sum([await remove_uploads(context, folder) for folder in rules.input_folders])

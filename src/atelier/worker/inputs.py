@@ -91,7 +91,8 @@ async def _read(context: Context, ref: Mapping[str, str]) -> Picture:
         data = await _fetch(context, ref["url"])
         return Picture(data, hashlib.sha256(data).hexdigest())
     async with context.database.read() as conn:
-        asset = await context.catalog.get(conn, ref["asset"])
+        # One that was deleted since the job was accepted is kept as long as the job needs it.
+        asset = await context.catalog.get(conn, ref["asset"], include_deleted=True)
     if asset is None:
         raise AssetGone(f"The picture {ref['asset']} is no longer stored.", asset=ref["asset"])
     try:

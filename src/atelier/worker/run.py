@@ -62,6 +62,8 @@ log = structlog.get_logger(__name__)
 
 FIND_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # until an instance that restarts answers
 IN_FLIGHT_SECONDS = 1.0
+# Who has waited longer for the instance than this brings the pictures again: they are swept.
+PLACED_SECONDS = 600.0
 
 StopReason = Literal["cancelled", "lost", "handover"]
 
@@ -191,7 +193,12 @@ class JobRun:
         graph = plan.graph(inputs)
         await self._check(plan, graph, inputs)
         self._teller.step(BUILT)
+        placed_at = self._context.clock()
         async with self._slots:
+            if self._context.clock() - placed_at > PLACED_SECONDS:
+                graph = plan.graph(
+                    await place_images(self._context, instance, plan.inputs, pictures)
+                )
             finished = await self._watch(graph, ProgressMeter(graph))
         return plan, items_of(finished, plan.counting)
 

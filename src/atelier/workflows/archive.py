@@ -1,10 +1,10 @@
 """SQL on registered workflows and their versions, inside the caller's transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import String, and_, bindparam, delete, func, literal, or_, select
+from sqlalchemy import String, and_, bindparam, delete, exists, func, literal, or_, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -101,6 +101,36 @@ class Archive:
             .order_by(_V.number.desc())
         )
         return [WorkflowVersion(*row) for row in await conn.execute(query)]
+
+    async def superseded(
+        self, conn: AsyncConnection, *, age_ms: int, limit: int
+    ) -> list[tuple[str, str]]:
+        """Versions, as (name, version), that were last wanted ``age_ms`` ago or earlier.
+
+        Left out are the newest of each name, and all of what is registered: its history.
+        """
+        newer = workflow_versions.alias()
+        query = (
+            select(_V.name, _V.version)
+            .where(
+                _V.created_at_ms <= now_ms() - age_ms,
+                _V.name.not_in(select(workflows.c.name)),
+                exists().where(newer.c.name == _V.name, newer.c.number > _V.number),
+            )
+            .limit(limit)
+        )
+        return [(row.name, row.version) for row in await conn.execute(query)]
+
+    async def forget(
+        self, conn: AsyncConnection, versions: Collection[tuple[str, str]], *, age_ms: int
+    ) -> None:
+        """Forget ``versions``, but none that somebody has wanted meanwhile."""
+        for name, version in versions:
+            await conn.execute(
+                delete(workflow_versions).where(
+                    _V.name == name, _V.version == version, _V.created_at_ms <= now_ms() - age_ms
+                )
+            )
 
     async def current(self, conn: AsyncConnection) -> dict[str, str]:
         """Return the version of every registered workflow by its name."""

@@ -246,11 +246,15 @@ async def test_file_is_in_use_until_the_last_asset_under_it_is_deleted(
         await catalog.delete_made_by(conn, job)
         assert await catalog.made_by(conn, job) == ()
         assert [a.id for a in await catalog.deleted(conn, 10)] == [first.id]
+        assert await catalog.deleted(conn, 10, first.id) == ()
         assert await catalog.keys_in_use(conn, keys) == {first.key}
+        assert await catalog.keys_in_use(conn, keys, without=[first.id]) == {first.key}
+        assert await catalog.keys_in_use(conn, keys, without=[first.id, second.id]) == set()
         await catalog.remove(conn, [first.id, second.id])
         assert await catalog.deleted(conn, 10) == ()
         assert await catalog.get(conn, second.id) is not None, "it is not deleted"
         await catalog.delete_made_by(conn, later)
+        await catalog.remove(conn, [second.id])
         assert await catalog.keys_in_use(conn, keys) == set()
         assert await catalog.keys_in_use(conn, []) == set()
 

@@ -107,5 +107,7 @@ async def test_old_jobs_of_a_dialect_can_be_found(bench):
     await bench.do("cancel", kept.id)
     await bench.put(dialect="transform")
     found = await bench.look("ended_before", age_ms=0, dialects=["transform"], limit=5)
-    assert [job.id for job in found] == [old.id]
+    assert found == [old.id]
+    looked = {"age_ms": 0, "dialects": ["transform"], "limit": 5, "after": old.id}
+    assert await bench.look("ended_before", **looked) == []
     assert await bench.look("ended_before", age_ms=60_000, dialects=["transform"], limit=5) == []

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from atelier.database import Database
 from atelier.workflows.archive import Archive
@@ -91,3 +92,25 @@ async def test_a_kept_version_is_undone_with_its_transaction(database: Database,
     with pytest.raises(RuntimeError):
         await keep_and_fail()
     assert await do("versions", "a") == []
+
+
+async def test_old_versions_that_nothing_calls_by_its_name_are_forgotten(
+    do: Any, database: Database
+) -> None:
+    for name, version in (("file", "v1"), ("file", "v2"), ("own", "v1"), ("own", "v2")):
+        await do("keep", name, version, BODY, "folder")
+    await do("register", "own", "v2")
+
+    async def superseded(age_ms: int = 1000) -> list[tuple[str, str]]:
+        archive = Archive(database.dialect)
+        async with database.read() as conn:
+            return await archive.superseded(conn, age_ms=age_ms, limit=5)
+
+    assert await superseded() == []
+    async with database.transaction() as conn:
+        await conn.execute(text("UPDATE workflow_versions SET created_at_ms = 1"))
+    assert await superseded() == [("file", "v1")], "the history of what is registered stays"
+    async with database.transaction() as conn:
+        await Archive(database.dialect).forget(conn, [("file", "v1")], age_ms=1000)
+    assert [one.version for one in await do("versions", "file")] == ["v2"]
+    assert len(await do("versions", "own")) == 2

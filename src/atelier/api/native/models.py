@@ -107,6 +107,7 @@ class OutputModel(BaseModel):
         description="How ComfyUI named it: `key` (images, gifs, text, ...), `subfolder`, `type`."
     )
     text: str | None = Field(description="What a text of at most 8 KB says.")
+    available: bool = Field(description="False once the file is gone: it was kept for its time.")
 
 
 class JobErrorModel(BaseModel):

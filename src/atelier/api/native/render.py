@@ -78,6 +78,7 @@ def output_json(output: OutputView) -> dict[str, Any]:
         "filename": output.filename,
         "source": output.source,
         "text": output.text,
+        "available": output.available,
     }
 
 
