@@ -1,0 +1,27 @@
+"""The composition root: picks the adapters, wires services and faces, runs them together."""
+
+from atelier.app.composition import (
+    DEFAULT_COMFYUI,
+    Application,
+    application,
+    check_data_dir,
+    open_configured_store,
+    open_database,
+    service_url,
+    webhook_secret,
+)
+from atelier.app.serving import listen, serving, stop_signals
+
+__all__ = [
+    "DEFAULT_COMFYUI",
+    "Application",
+    "application",
+    "check_data_dir",
+    "listen",
+    "open_configured_store",
+    "open_database",
+    "service_url",
+    "serving",
+    "stop_signals",
+    "webhook_secret",
+]
