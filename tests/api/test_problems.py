@@ -181,3 +181,10 @@ async def test_wrong_field_inside_an_object_is_named_with_its_place(
     (error,) = document["errors"]
     assert error["field"] == field
     assert message in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/api/comfyui-interrupt", "/api/v1/workflows/interrupt"])
+async def test_misspelt_id_stops_nothing_instead_of_everything(client, path):
+    async with client.post(path, json={"promptid": "1"}) as answer:
+        assert answer.status == 422
+        assert "promptid" in await answer.text()

@@ -166,6 +166,7 @@ async def test_tasks_stream_speaks_the_dialects_words(
         "progress": 0,
         "step": None,
         "steps": None,
+        "node": None,
         "queue_position": 0,
         "eta_seconds": 0,
         "message": "",

@@ -26,9 +26,12 @@ async def http(up):
     async with aiohttp.ClientSession(up.base, timeout=timeout) as session:
         yield session
         # However a test ended, the ComfyUI isn't kept busy with what nobody waits for.
-        for path in ("/api/v1/queue/clear", "/api/v1/workflows/interrupt"):
-            async with session.post(path, json={"clear": True}) as answer:
-                await answer.read()
+        for path, body in (
+            ("/api/v1/queue/clear", {"clear": True}),
+            ("/api/v1/workflows/interrupt", {}),
+        ):
+            async with session.post(path, json=body) as answer:
+                assert answer.status == 200
 
 
 @pytest.fixture

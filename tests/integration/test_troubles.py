@@ -7,7 +7,7 @@ from aiohttp import web
 
 from atelier.comfy.client import InstanceUnreachable
 from atelier.errors import AtelierError, StorageError
-from atelier.worker import run
+from atelier.worker import run, submission
 
 
 async def test_result_is_recorded_when_the_database_is_back(
@@ -120,7 +120,7 @@ async def test_post_whose_answer_got_lost_does_not_run_twice(
     """The engine has the prompt; the answer never came. It is found there, not sent again."""
     from atelier.comfy.client import InstanceUnreachable
 
-    monkeypatch.setattr(run, "FIND_AGAIN_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr(submission, "FIND_AGAIN_SECONDS", (0.05, 0.1))
     (instance,) = service.pool.instances
     submit = instance.client.submit
 

@@ -399,6 +399,20 @@ def test_input_that_names_a_file_is_that_file(tmp_path):
     assert parse_inputs([f"image={path}"]) == {"image": path}
 
 
+def test_picture_that_is_not_there_is_said_to_be_missing():
+    with pytest.raises(InputMalformed, match=r"image: there is no file 'photo\.JPG' here"):
+        parse_inputs(["image=photo.JPG"])
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["image=https://example.com/a.png", "prompt=like photo.png", "10.image=example.png"],
+)
+def test_what_only_ends_like_a_picture_is_taken_as_it_is(pair):
+    (value,) = parse_inputs([pair]).values()
+    assert value == pair.partition("=")[2]
+
+
 @pytest.mark.parametrize("pair", ["clay", "=clay", ""])
 def test_input_without_a_name_is_refused(pair):
     with pytest.raises(InputMalformed):

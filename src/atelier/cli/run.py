@@ -15,6 +15,8 @@ from atelier.errors import AtelierError
 from atelier.settings import load_settings
 from atelier.telemetry import configure_logging
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
+
 
 class JobFailed(AtelierError):
     code = "JOB_FAILED"
@@ -65,7 +67,17 @@ def parse_inputs(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputMalformed(f"{pair!r} is not NAME=VALUE.")
         values[name] = _value(text)
+        # NODE.INPUT of a graph may mean a file that the instance has.
+        if values[name] == text and "." not in name and _is_file_name(text):
+            raise InputMalformed(
+                f"{name}: there is no file {text!r} here.",
+                hint="Give the path of a picture, or an http or https address.",
+            )
     return values
+
+
+def _is_file_name(text: str) -> bool:
+    return "://" not in text and len(text.split()) == 1 and text.lower().endswith(_PICTURES)
 
 
 def _value(text: str) -> Any:

@@ -1,10 +1,9 @@
 """The only reader of the environment. ``cli`` makes one ``Settings``; ``app`` passes values on."""
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from pydantic import (
     AliasChoices,
@@ -17,6 +16,7 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from atelier.errors import ConfigurationError
+from atelier.settings.addresses import address_of, bracketed, password_of
 from atelier.settings.contradictions import contradictions
 from atelier.settings.storage import StoragePlace, StorageSettings, storage_problems
 
@@ -250,7 +250,7 @@ class Settings(StorageSettings):
         """Where a host is named, its address is the one of ``comfyui_urls``."""
         if self.comfyui_host is None:
             return self
-        url = _address(self.comfyui_host, self.comfyui_port)
+        url = address_of(self.comfyui_host, self.comfyui_port)
         if not self.comfyui_urls:
             object.__setattr__(self, "comfyui_urls", (url,))  # frozen for everybody else
         elif url not in self.comfyui_urls:
@@ -275,7 +275,7 @@ class Settings(StorageSettings):
             user = quote(self.database_user, safe="")
             if password is not None:
                 user += f":{quote(password.get_secret_value(), safe='')}"
-            host = _bracketed(self.database_host)
+            host = bracketed(self.database_host)
             return f"mysql://{user}@{host}:{self.database_port}/{self.database_name}"
         return f"sqlite:///{(self.data_dir / 'atelier.db').absolute()}"
 
@@ -288,7 +288,7 @@ class Settings(StorageSettings):
             return None
         password = self.redis_password
         login = f":{quote(password.get_secret_value(), safe='')}@" if password else ""
-        return f"redis://{login}{_bracketed(self.redis_host)}:{self.redis_port}"
+        return f"redis://{login}{bracketed(self.redis_host)}:{self.redis_port}"
 
     @property
     def comfyui_input_folder(self) -> Path | None:
@@ -329,19 +329,12 @@ class Settings(StorageSettings):
         addresses = [*found, *self.comfyui_urls, storage]
         options = parse_qsl(storage.partition("?")[2])
         found |= {value for name, value in options if name.rpartition("_")[2] in ("key", "token")}
-        return frozenset(found | {_password(address) for address in addresses} - {""})
+        return frozenset(found | {password_of(address) for address in addresses} - {""})
 
     @property
     def seats_are_fixed(self) -> bool:
         """True when somebody chose MAX_CONCURRENT_TASKS."""
         return "max_concurrent_tasks" in self.model_fields_set
-
-
-def _password(address: str) -> str:
-    """The password within a URL as it is written there, or nothing."""
-    with contextlib.suppress(ValueError):
-        return urlsplit(address).password or ""
-    return ""
 
 
 def _names(field: str) -> list[str]:
@@ -356,26 +349,10 @@ def _given(field: str) -> str:
     return next((name for name in names if os.environ.get(name)), names[0])
 
 
-def _address(host: str, port: int) -> str:
-    """The URL of an instance that is named by host, host:port or URL. Raises ValueError."""
-    if "://" not in host:
-        has_port = host.count(":") == 1 and host.rpartition(":")[2].isdigit()
-        host = f"http://{host}" if has_port else f"http://{_bracketed(host)}:{port}"
-    url = host.rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"COMFYUI_HOST must be a host name or an http(s) URL, not {host!r}")
-    return url
-
-
 def _variable(location: tuple[int | str, ...]) -> str:
     name = ".".join(str(part) for part in location).upper()
     fields = (field for field in Settings.model_fields if name in _names(field))
     return next((_given(field) for field in fields), name)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def load_settings(**overrides: object) -> Settings:

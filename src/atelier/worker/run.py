@@ -20,7 +20,7 @@ from atelier.events import event as events
 from atelier.jobs.job import CANCELLED, QUEUED, TERMINAL, Job, Progress, backoff_ms
 from atelier.jobs.queue import Claim
 from atelier.pool.instance import Instance
-from atelier.service.planning import Plan, is_picture, plan_run
+from atelier.service.planning import Plan, plan_run
 from atelier.service.recall import cache_key
 from atelier.service.views import OutputView
 from atelier.worker.context import Context
@@ -55,12 +55,12 @@ from atelier.worker.record import (
 )
 from atelier.worker.seats import Places
 from atelier.worker.spool import Spooled
+from atelier.worker.submission import check_graph, has_arrived, submit
 from atelier.worker.telling import Teller
 from atelier.workflows.graph import Graph
 
 log = structlog.get_logger(__name__)
 
-FIND_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # until an instance that restarts answers
 IN_FLIGHT_SECONDS = 1.0
 # Who has waited longer for the instance than this brings the pictures again: they are swept.
 PLACED_SECONDS = 600.0
@@ -191,7 +191,7 @@ class JobRun:
         inputs = await place_images(self._context, instance, plan.inputs, pictures)
         self._teller.step(INPUTS_STORED)
         graph = plan.graph(inputs)
-        await self._check(plan, graph, inputs)
+        await check_graph(plan, graph, inputs, instance)
         self._teller.step(BUILT)
         placed_at = self._context.clock()
         async with self._slots:
@@ -217,15 +217,6 @@ class JobRun:
         self.prompt_id = prompt_id
         self.job = replace(self.job, prompt_id=prompt_id, attempts=self.job.attempts + 1)
 
-    async def _check(self, plan: Plan, graph: Graph, inputs: Mapping[str, Any]) -> None:
-        uploaded = {inputs[name] for name, value in plan.inputs.items() if is_picture(value)}
-        problems = plan.problems(graph, self._instance.object_info, uploaded)
-        if problems:
-            # What we know of the instance may be minutes old.
-            problems = plan.problems(graph, await self._instance.refresh(), uploaded)
-        if problems:
-            raise plan.invalid(problems)
-
     async def _watch(self, graph: Graph | None, meter: ProgressMeter) -> Finished:
         client, job = self._instance.client, self.job
         self._instance.running[job.id] = self.prompt_id
@@ -237,7 +228,11 @@ class JobRun:
                 if graph is not None:
                     self._submitted = True
                     self._stopwatch.start()
-                    await self._submit(graph)
+                    try:
+                        await submit(client, graph, self.prompt_id)
+                    except GraphRejected:
+                        self._submitted = False
+                        raise
                 self._teller.step(SUBMITTED)
                 async for message in watch:
                     match message:
@@ -266,7 +261,8 @@ class JobRun:
                 f"The run took longer than {self._context.job_timeout_seconds:.0f} s."
             ) from None
         except InstanceUnreachable as error:
-            if graph is None or error.data.get("never_sent") or not await self._has_arrived():
+            lost = graph is None or error.data.get("never_sent")
+            if lost or not await has_arrived(client, self.prompt_id):
                 self._submitted = False
                 raise
         finally:
@@ -275,27 +271,6 @@ class JobRun:
                 self._instance.served += 1
             self._leave_seat()
         return await self._watch(None, meter)
-
-    async def _submit(self, graph: Graph) -> None:
-        try:
-            submitted = await self._instance.client.submit(graph, prompt_id=self.prompt_id)
-        except GraphRejected:
-            self._submitted = False
-            raise
-        if submitted.node_errors:
-            # ComfyUI would run the rest: half a result that looks like a whole one.
-            await self._cancel_prompt()
-            raise GraphRejected(
-                {"message": "some outputs failed validation"}, submitted.node_errors
-            )
-
-    async def _has_arrived(self) -> bool:
-        """Whether a POST without an answer reached the instance. Raises InstanceUnreachable."""
-        for pause in FIND_AGAIN_SECONDS:
-            await asyncio.sleep(pause)
-            with contextlib.suppress(InstanceUnreachable):
-                return await self._instance.client.find(self.prompt_id) != "absent"
-        raise InstanceUnreachable("The instance took the graph, or not, and went away.")
 
     # -- recording -----------------------------------------------------------------------------
 
@@ -369,7 +344,6 @@ class JobRun:
         if isinstance(error, OutOfMemory):
             with contextlib.suppress(AtelierError):
                 await self._instance.client.free(unload_models=True, free_memory=True)
-        record = error.as_dict()
         again = error.retryable and job.attempts < job.max_attempts
         if isinstance(error, OutOfMemory):
             again = again and job.attempts < 2
@@ -388,22 +362,13 @@ class JobRun:
             await self._publication.forget()
         if status is None:
             self.log.warning("somebody else took this job over; our failure is not recorded")
-        elif status == CANCELLED:
-            self._teller.tell(events.cancelled(job.id, job.user))
-        elif status == QUEUED:
-            self.log.warning("trying again", code=error.code, reason=error.message)
-            self._teller.tell(
-                events.retrying(
-                    job.id,
-                    job.user,
-                    error=record,
-                    attempt=job.attempts,
-                    run_after_ms=context.now_ms() + run_after_ms,
-                )
-            )
-        else:
-            self.log.warning("failed", code=error.code, reason=error.message)
-            self._teller.tell(events.failed(job.id, job.user, error=record, attempts=job.attempts))
+            return
+        if status != CANCELLED:
+            said = "trying again" if status == QUEUED else "failed"
+            self.log.warning(said, code=error.code, reason=error.message)
+        self._teller.tell_setback(
+            status, error, attempts=job.attempts, run_after_ms=context.now_ms() + run_after_ms
+        )
 
     async def _record_stop(self, reason: StopReason) -> None:
         queue, job = self._context.queue, self.job

@@ -1,8 +1,9 @@
 """Tells listeners how far a job is."""
 
 from atelier.comfy.messages import Executed, Executing, Preview
+from atelier.errors import AtelierError
 from atelier.events import event as events
-from atelier.jobs.job import Job, Progress
+from atelier.jobs.job import CANCELLED, QUEUED, Job, Progress
 from atelier.worker.context import Context
 from atelier.worker.progress import ACCEPTED
 
@@ -23,6 +24,22 @@ class Teller:
 
     def tell(self, event: events.Event) -> None:
         self._bus.publish(event)
+
+    def tell_setback(
+        self, status: str, error: AtelierError, *, attempts: int, run_after_ms: int
+    ) -> None:
+        """Tell what became of a job whose attempt went wrong."""
+        job, record = self._job, error.as_dict()
+        if status == CANCELLED:
+            self.tell(events.cancelled(job.id, job.user))
+        elif status == QUEUED:
+            self.tell(
+                events.retrying(
+                    job.id, job.user, error=record, attempt=attempts, run_after_ms=run_after_ms
+                )
+            )
+        else:
+            self.tell(events.failed(job.id, job.user, error=record, attempts=attempts))
 
     def step(self, percent: int) -> None:
         """Tell that the job has come to ``percent``, between nodes."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atelier.api.process import memory_bytes
-from atelier.api.tasks.render import STATUS_WORDS
+from atelier.api.updates import STATUS_WORDS
 from atelier.service import (
     Health,
     InstanceQueueView,

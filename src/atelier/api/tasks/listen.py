@@ -1,37 +1,25 @@
 """Live progress of a task or of a user's tasks, over server-sent events and WebSocket."""
 
-from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Request, WebSocket
+from fastapi import APIRouter, Path, Query, Request, WebSocket
 from fastapi.responses import Response
 
-from atelier.api.addresses import base_url
 from atelier.api.documents import SSE
-from atelier.api.sockets import UpdateSocket
-from atelier.api.streams import EventStream, OpenStreams, encode_sse, resume_id
+from atelier.api.live import LastEventId, Live, Previews, ResumeAfter
+from atelier.api.streams import OpenStreams
 from atelier.api.tasks.documents import ERRORS, ERRORS_OF_ONE
 from atelier.api.tasks.render import error_response, event_json
-from atelier.events import Event
-from atelier.jobs.job import TERMINAL
 from atelier.service import Services
 
 TaskId = Annotated[str, Path(max_length=100)]
 UserId = Annotated[str, Query(min_length=1, max_length=200)]
-LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
-ResumeAfter = Annotated[
-    str | None, Query(alias="last_event_id", description="Where no header can be set.")
-]
-Previews = Annotated[bool, Query(description="Pictures of the work so far, too.")]
 
 
 def add_streams(
     router: APIRouter, services: Services, streams: OpenStreams, public_url: str | None
 ) -> None:
-    generations = services.generations
-
-    def encoder(base: str) -> Callable[[Event], bytes]:
-        return lambda event: encode_sse(event, event_json(event, base))
+    live = Live("tasks", services.generations, streams, public_url, event_json, error_response)
 
     @router.get(
         "/tasks/events",
@@ -46,14 +34,7 @@ def add_streams(
         resume_after: ResumeAfter = None,
     ) -> Response:
         """Server-sent events of all tasks of this user; it doesn't end by itself."""
-        last, _ = resume_id(last_event_id, resume_after)
-        base = base_url(request, public_url)
-        return EventStream(
-            streams,
-            lambda: generations.follow(user=user_id, last_event_id=last),
-            encoder(base),
-            form=f"sse:tasks:{base}",
-        )
+        return live.user(request, user_id, last_event_id, resume_after)
 
     @router.get(
         "/tasks/{task_id}/events",
@@ -69,37 +50,13 @@ def add_streams(
         resume_after: ResumeAfter = None,
     ) -> Response:
         """Server-sent events until the task has ended."""
-        view = await generations.get(task_id)
-        last, told_the_end = resume_id(last_event_id, resume_after)
-        if told_the_end and view.job.status in TERMINAL:
-            # The one answer that makes a browser stop connecting again.
-            return Response(status_code=204)
-        base = base_url(request, public_url)
-        return EventStream(
-            streams,
-            lambda: generations.follow(job=task_id, last_event_id=last, previews=previews),
-            encoder(base),
-            form=f"sse:tasks:{base}",
-            job=task_id,
-            generations=generations,
-        )
-
-    def socket(websocket: WebSocket) -> UpdateSocket:
-        base = base_url(websocket, public_url)
-        return UpdateSocket(
-            websocket,
-            generations,
-            streams,
-            form=f"json:tasks:{base}",
-            encode=lambda event: event_json(event, base),
-            refuse=error_response,
-        )
+        return await live.job(request, task_id, last_event_id, resume_after, previews=previews)
 
     @router.websocket("/tasks/ws")
     async def user_socket(
         websocket: WebSocket, user_id: UserId, resume_after: ResumeAfter = None
     ) -> None:
-        await socket(websocket).run(user=user_id, after=resume_after)
+        await live.socket(websocket).run(user=user_id, after=resume_after)
 
     @router.websocket("/tasks/{task_id}/ws")
     async def task_socket(
@@ -108,4 +65,4 @@ def add_streams(
         previews: Previews = False,
         resume_after: ResumeAfter = None,
     ) -> None:
-        await socket(websocket).run(job=task_id, previews=previews, after=resume_after)
+        await live.socket(websocket).run(job=task_id, previews=previews, after=resume_after)

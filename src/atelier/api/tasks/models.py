@@ -79,7 +79,8 @@ class CreateTask(BaseModel):
 class InterruptRequest(BaseModel):
     """Which generation to stop; nothing said means every one that runs for us."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+    # A misspelt name would otherwise stop everything.
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
 
     task_id: Annotated[str | None, Field(max_length=100), AfterValidator(checked_plain)] = None
     prompt_id: Annotated[

@@ -9,29 +9,12 @@ from fastapi.responses import Response
 from atelier.api.addresses import absolute
 from atelier.api.json import Json, encode, iso_time
 from atelier.api.problems import Problem
+from atelier.api.updates import STATUS_WORDS, update_of
 from atelier.events import Event
 from atelier.jobs.job import Job
 from atelier.service import JobView, OutputView
 
-STATUS_WORDS: Mapping[str, str] = {
-    "queued": "pending",
-    "running": "processing",
-    "succeeded": "completed",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 STATUSES: Mapping[str, str] = {word: status for status, word in STATUS_WORDS.items()}
-_STATUS_OF_EVENT: Mapping[str, str] = {
-    "queued": "pending",
-    "position": "pending",
-    "retrying": "pending",
-    "started": "processing",
-    "progress": "processing",
-    "preview": "processing",
-    "finished": "completed",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 _IMAGES = ("image", "animation")
 # What a field of a submission is called in this dialect.
 FIELDS: Mapping[str, str] = {"user": "user_id"}
@@ -141,41 +124,11 @@ def _file(output: OutputView, base: str) -> dict[str, Any]:
 
 
 def event_json(event: Event, base: str) -> bytes:
-    """An event as a task's update: ``status`` in every one, ``progress`` where it is known."""
-    data = event.data
-    update: dict[str, Any] = {
-        "event": event.type,
-        "task_id": event.job,
-        "user_id": event.user,
-        "updated_at": iso_time(event.at_ms),
-    }
-    if event.type == "snapshot":
-        update["status"] = STATUS_WORDS[data["status"]]
-        update |= _progress(data["progress"])
-    else:
-        update["status"] = _STATUS_OF_EVENT[event.type]
-    if event.type == "progress":
-        update |= _progress(data)
-    if "queue" in data:
-        update["queue_position"] = data["queue"]["position"]
-        update["eta_seconds"] = data["queue"]["eta_seconds"]
-    if event.type == "preview":
-        update["preview_image"] = data["image"]
+    """An event as a task's update, with the addresses of its pictures when it is completed."""
+    update = update_of(event)
     if update["status"] == "completed":
-        images = [one for one in data.get("outputs", ()) if one["kind"] in _IMAGES]
-        urls = [absolute(image["url"], base) for image in images]
-        update |= {"progress": 100, "result": {"image_urls": urls}}
-    if data.get("error"):
-        update["error"] = data["error"]
-    if data.get("message"):
-        update["message"] = data["message"]
+        images = [one for one in event.data.get("outputs", ()) if one["kind"] in _IMAGES]
+        update["result"] = {"image_urls": [absolute(image["url"], base) for image in images]}
+    if event.data.get("error"):
+        update["error"] = event.data["error"]
     return encode(update)
-
-
-def _progress(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "progress": data.get("percent", 0),
-        "step": data.get("step"),
-        "steps": data.get("steps"),
-        "node": data.get("node"),
-    }

@@ -7,33 +7,16 @@ from atelier.api.addresses import absolute
 from atelier.api.json import encode, iso_time
 from atelier.api.problems import Problem
 from atelier.api.process import memory_bytes
+from atelier.api.updates import STATUS_WORDS, update_of
 from atelier.events import Event
 from atelier.service import InstanceView, JobView, Stats
 
-STATUS_WORDS: Mapping[str, str] = {
-    "queued": "pending",
-    "running": "processing",
-    "succeeded": "completed",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 # What a field of this dialect is called in the workflow, and the other way round.
 FIELDS: Mapping[str, str] = {
     "image": "image_url",
     "style": "style_type",
     "prompt": "custom_prompt",
     "strength": "strength",
-}
-_STATUS_OF_EVENT: Mapping[str, str] = {
-    "queued": "pending",
-    "position": "pending",
-    "retrying": "pending",
-    "started": "processing",
-    "progress": "processing",
-    "preview": "processing",
-    "finished": "completed",
-    "failed": "failed",
-    "cancelled": "cancelled",
 }
 
 
@@ -88,46 +71,14 @@ def refused_entry(url: str, problem: Problem) -> dict[str, Any]:
 
 
 def event_json(event: Event, base: str) -> bytes:
-    """An event as a task's update: ``status`` and ``progress`` in every one that knows them."""
-    data = event.data
-    update: dict[str, Any] = {
-        "event": event.type,
-        "task_id": event.job,
-        "user_id": event.user,
-        "updated_at": iso_time(event.at_ms),
-    }
-    if event.type == "snapshot":
-        update["status"] = STATUS_WORDS[data["status"]]
-        update |= _progress(data["progress"])
-    else:
-        update["status"] = _STATUS_OF_EVENT[event.type]
-    if event.type == "progress":
-        update |= _progress(data)
-    if "queue" in data:
-        update["queue_position"] = data["queue"]["position"]
-        update["eta_seconds"] = data["queue"]["eta_seconds"]
-    if event.type == "preview":
-        update["preview_image"] = data["image"]
+    """An event as a task's update, with the addresses of its pictures when it is completed."""
+    update = update_of(event)
     if update["status"] == "completed":
-        urls = [absolute(output["url"], base) for output in data.get("outputs", ())]
-        update |= {
-            "progress": 100,
-            "output_image_url": urls[0] if urls else None,
-            "output_image_urls": urls,
-        }
+        urls = [absolute(output["url"], base) for output in event.data.get("outputs", ())]
+        update |= {"output_image_url": urls[0] if urls else None, "output_image_urls": urls}
     if update["status"] == "failed" or event.type == "retrying":
-        update["error_message"] = _error_message(data.get("error"))
-    if data.get("message"):
-        update["message"] = data["message"]
+        update["error_message"] = _error_message(event.data.get("error"))
     return encode(update)
-
-
-def _progress(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "progress": data.get("percent", 0),
-        "step": data.get("step"),
-        "steps": data.get("steps"),
-    }
 
 
 def stats_json(stats: Stats) -> dict[str, Any]:

@@ -56,7 +56,8 @@ class SubmitWorkflow(BaseModel):
 
 
 class InterruptRuns(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+    # A misspelt name would otherwise stop everything.
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
 
     prompt_id: Annotated[
         str | None,
