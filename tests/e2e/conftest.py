@@ -1,115 +1,17 @@
 """`atelier` as processes, and the ComfyUI to check against where there is one."""
 
 import base64
-import contextlib
 import os
-import signal
-import socket
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
-from pydantic import AliasChoices
+from services import Up, environment, free_port
 
 from atelier.examples import example_picture
-from atelier.settings import Settings
-
-START_SECONDS = 60.0
-
-
-def _own_variables() -> set[str]:
-    names: set[str] = set()
-    for field in Settings.model_fields.values():
-        alias = field.validation_alias
-        names |= set(alias.choices) if isinstance(alias, AliasChoices) else {str(alias)}  # type: ignore[arg-type]
-    return names
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without any setting of ours but ``variables``."""
-    kept = {name: value for name, value in os.environ.items() if name not in _own_variables()}
-    return {**kept, "COLUMNS": "200", **variables}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Up:
-    """`atelier up` in a folder of its own; ``said`` is what it wrote to stderr so far."""
-
-    def __init__(self, folder: Path, **variables: str) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.base = f"http://127.0.0.1:{self.port}"
-        self.variables = {
-            "PORT": str(self.port),
-            "HOST": "127.0.0.1",
-            "ATELIER_EMBEDDED_ENGINE": "always",
-            **variables,
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-        self._log = folder / "stderr.log"
-
-    def start(self) -> "Up":
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "atelier", "up"],
-                cwd=self.folder,
-                env=environment(**self.variables),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while "Try it" not in self.said:
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.05)
-        return self
-
-    @property
-    def said(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    @property
-    def engine(self) -> dict[str, Any]:
-        """What the embedded engine announced: url and pid."""
-        return orjson.loads((self.folder / "data" / "engine" / "engine.json").read_bytes())
-
-    def kill(self) -> None:
-        """SIGKILL: the engine stays."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(10)
-
-    def stop(self) -> tuple[int, float]:
-        """SIGTERM; the exit code, and the seconds until it was gone."""
-        assert self.process is not None
-        started = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(30)
-        return code, time.monotonic() - started
-
-    def end(self) -> None:
-        """Leave nothing behind, whatever happened before."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(10)
-        if (self.folder / "data" / "engine" / "engine.json").exists():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.engine["pid"], signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +64,24 @@ def atelier() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def node() -> list[str]:
+    """The command of a Node that knows WebSockets (20 behind a flag, later ones by itself)."""
+    found = shutil.which("node")
+    reason = "node isn't there"
+    if found is not None:
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
+        major = int(said.stdout.lstrip("v").partition(".")[0])
+        if major >= 22:
+            return [found]
+        if major >= 20:
+            return [found, "--experimental-websocket", "--no-warnings"]
+        reason = f"node {said.stdout.strip()} is older than 20"
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def _comfyui_url() -> str:

@@ -2,44 +2,14 @@
 
 import base64
 import json
-import os
-import shutil
-import subprocess
 import time
 import urllib.request
 from importlib.resources import files
-from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
+from node_callers import PICTURES, bring_home
 from PIL import Image
-
-CALLERS = Path(__file__).parent / "callers"
-# Each caller, and the pictures that it brings home.
-PICTURES = {
-    "transform": {"anime.png", "clay.png"},
-    "tasks": {"cartoon.png", "inverted.png"},
-    "studio": {"studio-0.png", "studio-1.png"},
-    "workflow_service": {"downloaded.png", "by-url.png", "listed.png"},
-}
-
-
-@pytest.fixture(scope="module")
-def node():
-    """The command of a Node that knows WebSockets (20 behind a flag, later ones by itself)."""
-    found = shutil.which("node")
-    reason = "node isn't there"
-    if found is not None:
-        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
-        major = int(said.stdout.lstrip("v").partition(".")[0])
-        if major >= 22:
-            return [found]
-        if major >= 20:
-            return [found, "--experimental-websocket", "--no-warnings"]
-        reason = f"node {said.stdout.strip()} is older than 20"
-    if os.environ.get("REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +38,6 @@ def up_with_comfyui(new_up, comfyui_url, tmp_path_factory):
         ATELIER_EMBEDDED_ENGINE="never",
         COMFYUI_URLS=comfyui_url,
     ).start()
-
-
-def bring_home(node, caller, base, folder, photo):
-    ran = subprocess.run(
-        [*node, str(CALLERS / f"{caller}.mjs"), base, str(folder), str(photo)],
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    assert {path.name for path in folder.glob("*.png")} == PICTURES[caller]
-    for path in folder.glob("*.png"):
-        with Image.open(path) as picture:
-            picture.load()
 
 
 @pytest.mark.parametrize("caller", PICTURES)
