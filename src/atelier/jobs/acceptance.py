@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import Dialect, now_ms
 from atelier.jobs.job import QUEUED, SUCCEEDED, TIMINGS, Job, NewJob, Progress, Recalled
+from atelier.jobs.lanes import lane_of
 from atelier.jobs.outcomes import OnEnd
 from atelier.jobs.rows import job_of, select_jobs
 from atelier.jobs.tables import job_details, jobs, requirements
@@ -192,6 +193,7 @@ def _stamped(values: dict[str, Any], now: int, place: int) -> dict[str, Any]:
 
 def _values(new: NewJob) -> dict[str, Any]:
     return {
+        "lane": lane_of(new).id,
         "id": new.id,
         "precedence": -new.priority,
         "status": QUEUED,

@@ -61,7 +61,7 @@ _NEXT_CANDIDATES = _CANDIDATES.where(
         and_(_J.seq == bindparam("seq"), _J.id > bindparam("last_id")),
     ),
 )
-_TAKE = (
+TAKE = (
     update(jobs)
     .where(_J.id == bindparam("job_id"))
     .values(
@@ -121,6 +121,24 @@ class Renewed:
 
     lost: frozenset[str]
     cancel_requested: frozenset[str]
+
+
+def taken(row: Any, worker: str, instance: str, prompt_id: str) -> Claim:
+    """The claim that ``TAKE`` makes of a row that was locked with the time."""
+    job = job_of(
+        row,
+        status=RUNNING,
+        lease=row.lease + 1,
+        attempts=row.attempts + 1,
+        worker=worker,
+        instance=instance,
+        prompt_id=prompt_id,
+        started_at_ms=row.now_ms,
+        submitted_at_ms=None,
+        updated_at_ms=row.now_ms,
+        progress=Progress(),
+    )
+    return Claim(job, job.lease, prompt_id)
 
 
 class Claims:
@@ -198,32 +216,19 @@ class Claims:
         row = (await conn.execute(self._lock_queued, {"job_id": id})).first()
         if row is None:
             return None
-        prompt_id, now = self.new_prompt_id(), row.now_ms
+        claim = taken(row, worker, instance, self.new_prompt_id())
         await conn.execute(
-            _TAKE,
+            TAKE,
             {
                 "job_id": id,
                 "by": worker,
                 "at": instance,
-                "prompt": prompt_id,
+                "prompt": claim.prompt_id,
                 "lease_ms": lease_ms,
-                "now": now,
+                "now": row.now_ms,
             },
         )
-        job = job_of(
-            row,
-            status=RUNNING,
-            lease=row.lease + 1,
-            attempts=row.attempts + 1,
-            worker=worker,
-            instance=instance,
-            prompt_id=prompt_id,
-            started_at_ms=now,
-            submitted_at_ms=None,
-            updated_at_ms=now,
-            progress=Progress(),
-        )
-        return Claim(job, job.lease, prompt_id)
+        return claim
 
     async def reclaim(
         self,

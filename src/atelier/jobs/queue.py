@@ -2,15 +2,18 @@
 
 from atelier.database import Dialect
 from atelier.jobs.acceptance import Acceptance
-from atelier.jobs.claims import LEASE_MS, Choose, Claims, Renewed
+from atelier.jobs.claims import LEASE_MS, Choose, Renewed
 from atelier.jobs.job import Claim
 from atelier.jobs.listing import Listing, Page
 from atelier.jobs.outcomes import Cancelled, OnEnd, Outcomes
 from atelier.jobs.retention import Retention
+from atelier.jobs.shares import RunKey, RunTime, Shares, UserShares
 from atelier.jobs.statistics import JobStats, Statistics, Times
+from atelier.jobs.taking import Ask, Taking
 
 __all__ = [
     "LEASE_MS",
+    "Ask",
     "Cancelled",
     "Choose",
     "Claim",
@@ -18,11 +21,14 @@ __all__ = [
     "JobStats",
     "Page",
     "Renewed",
+    "RunKey",
+    "RunTime",
     "Times",
+    "UserShares",
 ]
 
 
-class JobQueue(Acceptance, Claims, Outcomes, Listing, Statistics, Retention):
+class JobQueue(Acceptance, Taking, Outcomes, Listing, Statistics, Shares, Retention):
     """One table, both record and queue: inserting is enqueuing, claiming is an update.
 
     The first argument of every method is a connection, from ``database.transaction()`` or

@@ -19,6 +19,9 @@ from sqlalchemy.engine import Dialect as SqlDialect
 
 from atelier.database import Id, Json, metadata
 
+# Compared byte by byte, as ids are: all lanes of a user are one range.
+LaneId = String(32).with_variant(String(32, collation="C"), "postgresql")
+
 jobs = Table(
     "jobs",
     metadata,
@@ -64,6 +67,8 @@ jobs = Table(
     Column("batch", String(64)),
     Column("label", String(64)),
     Column("idempotency_key", String(255)),
+    # None where an older version has queued it: given when it is seen.
+    Column("lane", LaneId),
     UniqueConstraint("user_id", "idempotency_key"),
     # Room on each page for the new version of a row whose lease is renewed.
     postgresql_with={"fillfactor": 80},
@@ -85,6 +90,17 @@ Index(
     jobs.c.precedence,
     jobs.c.seq,
     jobs.c.id,
+    postgresql_where=QUEUED_ROWS,
+    sqlite_where=QUEUED_ROWS,
+)
+# All that is read to know what waits, and the order within each lane.
+Index(
+    "jobs_lanes_idx",
+    jobs.c.status,
+    jobs.c.lane,
+    jobs.c.seq,
+    jobs.c.id,
+    jobs.c.run_after_ms,
     postgresql_where=QUEUED_ROWS,
     sqlite_where=QUEUED_ROWS,
 )
@@ -155,4 +171,26 @@ requirements = Table(
     Column("hash", String(64), primary_key=True),
     Column("body", Json, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+)
+
+# What each user has had of the instances, in milliseconds of their time divided by the weight.
+shares = Table(
+    "shares",
+    metadata,
+    Column("user_id", String(255), primary_key=True),
+    Column("virtual_ms", Double, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+)
+
+# How long jobs run, learned by all workers: a moving average.
+run_times = Table(
+    "run_times",
+    metadata,
+    Column("workflow", String(255), primary_key=True),
+    # Empty where there is none: a key holds no NULL.
+    Column("variant", String(64), primary_key=True),
+    Column("instance", String(255), primary_key=True),
+    Column("mean_ms", Double, nullable=False),
+    Column("runs", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
 )
