@@ -62,6 +62,13 @@ class Unavailable(AtelierError):
     retryable = True
 
 
+class LimitReached(AtelierError):
+    """So much was asked for that it has to wait; ``data["retry_after_seconds"]`` says how long."""
+
+    code = "LIMIT_REACHED"
+    retryable = True
+
+
 class MediaRejected(AtelierError):
     """A picture or its address can't be used; trying again gives the same."""
 

@@ -269,3 +269,15 @@ def test_table_names_no_variable_that_is_not_read(document):
     _, named = table(document)
     assert len(named) > 10
     assert named <= set(NAMES)
+
+
+def test_weights_of_users_are_read(monkeypatch):
+    monkeypatch.setenv("ATELIER_USER_WEIGHTS", "alice=3, bob=0.5,a=b=2,")
+    assert load_settings().user_weights == {"alice": 3.0, "bob": 0.5, "a=b": 2.0}
+
+
+@pytest.mark.parametrize("value", ["alice", "=3", "alice=much", "alice=0", "alice=-1", "alice=inf"])
+def test_weight_that_cannot_be_one_is_refused(monkeypatch, value):
+    monkeypatch.setenv("ATELIER_USER_WEIGHTS", value)
+    with pytest.raises(ConfigurationError, match="ATELIER_USER_WEIGHTS"):
+        load_settings()

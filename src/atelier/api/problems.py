@@ -36,6 +36,7 @@ STATUSES: Mapping[str, int] = {
     "BAD_REQUEST": 400,
     "CONFLICT": 409,
     "UNAVAILABLE": 503,
+    "LIMIT_REACHED": 429,
     "MEDIA_REJECTED": 422,
     "UPLOAD_TOO_LARGE": 413,
     "MEDIA_UNAVAILABLE": 502,
@@ -147,12 +148,17 @@ def problem_of(
     )
 
 
+def retry_after(problem: Problem) -> str:
+    """The header's value in seconds: what the error knows, or a guess."""
+    return str(problem.data.get("retry_after_seconds", RETRY_AFTER_SECONDS))
+
+
 def problem_response(
     problem: Problem, instance: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     extra = dict(headers or {})
     if problem.status in PASSING_STATUSES:
-        extra.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+        extra.setdefault("Retry-After", retry_after(problem))
     # Some details come from a stranger's graph or a vendor's message: never a second failure.
     body = encode(problem.as_dict(instance))
     return Response(body, problem.status, extra, MEDIA_TYPE)
@@ -220,7 +226,7 @@ def dialect_route(render: Callable[[Problem, str], Response]) -> type[APIRoute]:
                     problem = problem_of_http(error)
                 response = render(problem, request.url.path)
                 if problem.status in PASSING_STATUSES:
-                    response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+                    response.headers.setdefault("Retry-After", retry_after(problem))
                 return response
 
             return answer

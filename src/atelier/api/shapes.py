@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fastapi.responses import Response
 
-from atelier.api.problems import PASSING_STATUSES, RETRY_AFTER_SECONDS, Problem, problem_response
+from atelier.api.problems import PASSING_STATUSES, Problem, problem_response, retry_after
 
 Render = Callable[[Problem, str], Response]
 
@@ -37,7 +37,7 @@ class Shapes:
                 response = shape.render(problem, path)
                 response.headers.update(headers or {})
                 if problem.status in PASSING_STATUSES:
-                    response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+                    response.headers.setdefault("Retry-After", retry_after(problem))
                 return response
         return problem_response(problem, path, headers)
 

@@ -21,7 +21,7 @@ from atelier.database import Database
 from atelier.errors import ConfigurationError
 from atelier.events.memory import MemoryBus
 from atelier.events.redis import redis_version
-from atelier.jobs.queue import JobQueue
+from atelier.jobs.queue import JobQueue, Limits
 from atelier.media.asset import is_derivative
 from atelier.media.cache import DownloadCache
 from atelier.media.catalog import Catalog
@@ -162,7 +162,8 @@ async def application(
             renderers=webhook_renderers(base),
             default=native_webhook(base),
         )
-        queue = JobQueue(database.dialect, on_end=notices.ended)
+        limits = Limits(settings.max_queued, settings.max_queued_per_user)
+        queue = JobQueue(database.dialect, on_end=notices.ended, limits=limits)
         catalog = Catalog(database.dialect)
         capabilities = Capabilities()
         rng = random.Random()
@@ -207,6 +208,7 @@ async def application(
             waiting_because=overview.waiting_because,
             on_accepted=relay.expect,
             files=files,
+            weights=settings.user_weights,
         )
         pool.on_change(bus.wake)
         if worker:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import Dialect, now_ms
+from atelier.jobs.admission import Admission, QueueFull
 from atelier.jobs.job import QUEUED, SUCCEEDED, TIMINGS, Job, NewJob, Progress, Recalled
 from atelier.jobs.lanes import lane_of
 from atelier.jobs.outcomes import OnEnd
@@ -23,6 +24,7 @@ _NOW = select(now_ms())
 _INSERT = insert(jobs)
 _INSERT_DETAILS = insert(job_details)
 _INSERT_REQUIREMENT = insert(requirements)
+_KEPT = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 _BY_ID = select_jobs().where(jobs.c.id == bindparam("id"))
 _BY_KEY = select_jobs().where(
     jobs.c.user_id == bindparam("user_id"), jobs.c.idempotency_key == bindparam("key")
@@ -61,7 +63,7 @@ _REFRESH_REQUIREMENT = (
 )
 
 
-class Acceptance:
+class Acceptance(Admission):
     """Jobs are inserted in the caller's transaction and accepted by its commit."""
 
     dialect: Dialect
@@ -72,13 +74,72 @@ class Acceptance:
 
         Where the user has used the idempotency key before, the job of then is returned, however
         many try at once. Inserting the same id again, as a repeated transaction does, changes
-        nothing and counts as new.
+        nothing and counts as new. Raises QueueFull, and inserts nothing then.
         """
+        [refusal] = await self.admit(conn, [new])
+        if refusal is not None:
+            return await self._found_or(conn, new, refusal)
         now = await self._insert(conn, new)
         if now is None:
             return await self._known(conn, new)
         await conn.execute(_INSERT_DETAILS, _details(new))
         return _job(new, now), True
+
+    async def insert_many(
+        self, conn: AsyncConnection, new: Sequence[NewJob]
+    ) -> list[tuple[Job, bool] | QueueFull]:
+        """For each of ``new`` what ``insert`` returns or raises, in a few statements for all.
+
+        Those without a key are queued in their order.
+        """
+        plain = [job for job in new if job.idempotency_key is None]
+        if len(plain) > 1:
+            ids = [job.id for job in plain]
+            kept = set((await conn.execute(_KEPT, {"ids": ids})).scalars())
+            plain = [job for job in plain if job.id not in kept]
+        at_once = await self._insert_plain(conn, plain) if len(plain) > 1 else {}
+        return [
+            at_once[job.id] if job.id in at_once else await self._insert_one(conn, job)
+            for job in new
+        ]
+
+    async def _insert_one(self, conn: AsyncConnection, new: NewJob) -> tuple[Job, bool] | QueueFull:
+        try:
+            return await self.insert(conn, new)
+        except QueueFull as refusal:
+            return refusal
+
+    async def _insert_plain(
+        self, conn: AsyncConnection, new: Sequence[NewJob]
+    ) -> dict[str, tuple[Job, bool] | QueueFull]:
+        answers: dict[str, tuple[Job, bool] | QueueFull] = {}
+        admitted = []
+        for job, refusal in zip(new, await self.admit(conn, new), strict=True):
+            if refusal is None:
+                admitted.append(job)
+            else:
+                answers[job.id] = refusal
+        if admitted:
+            now: int = (await conn.execute(_NOW)).scalar_one()
+            rows = [_stamped(_values(job), now, place) for place, job in enumerate(admitted)]
+            await conn.execute(_INSERT, rows)
+            await conn.execute(_INSERT_DETAILS, [_details(job) for job in admitted])
+            answers |= {job.id: (_job(job, now), True) for job in admitted}
+        return answers
+
+    async def _found_or(
+        self, conn: AsyncConnection, new: NewJob, refusal: QueueFull
+    ) -> tuple[Job, bool]:
+        """The job that was accepted before under this id or key; raises ``refusal`` otherwise."""
+        row = (await conn.execute(_BY_ID, {"id": new.id})).first()
+        if row is not None:
+            return job_of(row), True
+        if new.idempotency_key is not None:
+            by_key = {"user_id": new.user, "key": new.idempotency_key}
+            row = (await conn.execute(_BY_KEY, by_key)).first()
+            if row is not None:
+                return job_of(row), False
+        raise refusal
 
     async def insert_recalled(
         self, conn: AsyncConnection, new: NewJob, recalled: Recalled, cache_key: str
@@ -115,23 +176,6 @@ class Acceptance:
             return now if await _insert_or_duplicate(conn, _INSERT, row) else None
         statements = _INSERT_ENDED_UNLESS_THERE if ended else _INSERT_UNLESS_THERE
         return (await conn.execute(statements[self.dialect], values)).scalar()
-
-    async def insert_many(
-        self, conn: AsyncConnection, new: Sequence[NewJob]
-    ) -> list[tuple[Job, bool]]:
-        """Queue all of ``new`` in their order, as ``insert`` does each."""
-        if not new:
-            return []
-        if len(new) == 1 or any(job.idempotency_key is not None for job in new):
-            return [await self.insert(conn, job) for job in new]
-        found = await conn.execute(select(jobs.c.id).where(jobs.c.id.in_([job.id for job in new])))
-        if found.first() is not None:
-            return [await self.insert(conn, job) for job in new]
-        now: int = (await conn.execute(_NOW)).scalar_one()
-        rows = [_stamped(_values(job), now, place) for place, job in enumerate(new)]
-        await conn.execute(_INSERT, rows)
-        await conn.execute(_INSERT_DETAILS, [_details(job) for job in new])
-        return [(_job(job, now), True) for job in new]
 
     async def put_requirement(
         self, conn: AsyncConnection, hash: str, body: Mapping[str, Any]

@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import CursorResult, String, bindparam, func, select, update
+from sqlalchemy import CursorResult, String, and_, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import Dialect, now_ms
+from atelier.jobs.admission import Admission
 from atelier.jobs.job import (
     CANCELLED,
     FAILED,
@@ -49,6 +50,8 @@ _WHO_IS_TOLD = select(job_details.c.job_id).where(
     job_details.c.webhook_url.is_not(None),
 )
 _ENDED = select_jobs().where(_J.id.in_(bindparam("ids", expanding=True))).order_by(_J.id)
+_AGAIN = and_(_J.status.in_((FAILED, CANCELLED)), _J.deleted_at_ms.is_(None))
+_WHOSE = select(_J.user_id).where(_J.id == bindparam("job_id"), _AGAIN)
 _UNCLAIMED: dict[str, Any] = {
     "worker": None,
     "instance": None,
@@ -62,7 +65,7 @@ _UNCLAIMED: dict[str, Any] = {
 }
 
 
-class Outcomes:
+class Outcomes(Admission):
     """Each method returns False and changes nothing where the lease is stale.
 
     Each may be repeated with the same lease, as after a commit whose answer got lost.
@@ -255,11 +258,15 @@ class Outcomes:
     async def requeue(self, conn: AsyncConnection, id: str) -> bool:
         """Queue a failed or cancelled job once more, behind what waits, with all its attempts.
 
-        False when it isn't in such a state, or deleted.
+        False when it isn't in such a state, or deleted. Raises QueueFull.
         """
+        owner = (await conn.execute(_WHOSE, {"job_id": id})).scalar()
+        if owner is None:
+            return False
+        await self.require_room(conn, owner)
         result: CursorResult[Any] = await conn.execute(
             update(jobs)
-            .where(_J.id == id, _J.status.in_((FAILED, CANCELLED)), _J.deleted_at_ms.is_(None))
+            .where(_J.id == id, _AGAIN)
             .values(
                 status=QUEUED,
                 **_UNCLAIMED,

@@ -1,7 +1,11 @@
 """The SQL queue. Its methods run inside the caller's transaction; none commits."""
 
+import time
+from collections.abc import Callable
+
 from atelier.database import Dialect
 from atelier.jobs.acceptance import Acceptance
+from atelier.jobs.admission import UNLIMITED, Admission, Limits, QueueFull
 from atelier.jobs.claims import LEASE_MS, Choose, Renewed
 from atelier.jobs.job import Claim
 from atelier.jobs.listing import Listing, Page
@@ -19,7 +23,9 @@ __all__ = [
     "Claim",
     "JobQueue",
     "JobStats",
+    "Limits",
     "Page",
+    "QueueFull",
     "Renewed",
     "RunKey",
     "RunTime",
@@ -33,9 +39,17 @@ class JobQueue(Acceptance, Taking, Outcomes, Listing, Statistics, Shares, Retent
 
     The first argument of every method is a connection, from ``database.transaction()`` or
     ``database.run`` for what writes, ``database.read()`` for what doesn't. ``on_end`` as in
-    ``Outcomes``.
+    ``Outcomes``; ``limits`` are those of ``Admission``, whose ``clock`` gives monotonic seconds.
     """
 
-    def __init__(self, dialect: Dialect, *, on_end: OnEnd | None = None) -> None:
-        super().__init__(dialect)
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        on_end: OnEnd | None = None,
+        limits: Limits = UNLIMITED,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        Taking.__init__(self, dialect)
+        Admission.__init__(self, limits, clock)
         self.on_end = on_end

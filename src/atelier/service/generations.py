@@ -71,6 +71,7 @@ class Generations(Line, Stopping):
         on_accepted: Callable[[str], None] = lambda job: None,
         files: Files | None = None,
         default_attempts: int = 3,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -85,6 +86,7 @@ class Generations(Line, Stopping):
         self._on_accepted = on_accepted
         self._files = files
         self._default_attempts = default_attempts
+        self._weights = weights or {}
         self._kept = Recently[str]()  # requirements that are in the database
 
     def fit(self, workflow: str, wish: Wish) -> Fitted:
@@ -97,8 +99,8 @@ class Generations(Line, Stopping):
     async def submit(self, submission: Submission) -> tuple[JobView, bool]:
         """Accept a job; the answer comes after the commit. False: the key was used before.
 
-        Raises InvalidRequest, WorkflowError, NotFound for what can't run, MediaRejected for
-        pictures that are checked, and IdempotencyKeyReused where the key came with another
+        Raises QueueFull, InvalidRequest, WorkflowError, NotFound for what can't run, MediaRejected
+        for pictures that are checked, and IdempotencyKeyReused where the key came with another
         request.
         """
         new, planned, hashes = await self._prepare(submission)
@@ -203,7 +205,10 @@ class Generations(Line, Stopping):
         return JobHistory(tuple(views), total)
 
     async def retry(self, id: str, *, user: str | None = None) -> JobView:
-        """Queue a failed or cancelled job again, with its attempts counted anew."""
+        """Queue a failed or cancelled job again, with its attempts counted anew.
+
+        Raises JobUnknown, JobNotEnded or QueueFull.
+        """
         before = await self.get(id, user=user)
         if not await self._database.run(lambda conn: self._queue.requeue(conn, id)):
             raise JobNotEnded(
@@ -329,6 +334,7 @@ class Generations(Line, Stopping):
             fingerprint=submission.fingerprint() if submission.idempotency_key else None,
             label=_label(inputs),
             estimate_ms=self._estimates.run_ms(planned.found.name, planned.variant),
+            weight=self._weights.get(submission.user, 1.0),
             conversion=submission.conversion.as_dict() if submission.conversion else None,
             # Who leaves the seed to chance wants another picture.
             cache=submission.cache and not planned.draws_seed,

@@ -18,12 +18,13 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from atelier.errors import ConfigurationError
 from atelier.settings.addresses import address_of, bracketed, password_of
 from atelier.settings.contradictions import contradictions
+from atelier.settings.sharing import SharingSettings
 from atelier.settings.storage import StoragePlace, StorageSettings, storage_problems
 
 UrlList = Annotated[tuple[str, ...], NoDecode]
 
 
-class Settings(StorageSettings):
+class Settings(StorageSettings, SharingSettings):
     """Everything that can be set, with its default. Names are environment variables as written.
 
     The first name is the native one; the others are understood because callers of the systems

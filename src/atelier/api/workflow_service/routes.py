@@ -46,6 +46,7 @@ _WRONG: dict[int | str, dict[str, Any]] = {
         "model": CodedErrorModel,
         "description": "It can't be done as asked; `details` says why.",
     },
+    429: {"model": CodedErrorModel, "description": "A limit is reached; see `Retry-After`."},
     503: {"model": CodedErrorModel, "description": "We can't just now; try again."},
 }
 _FAILED: dict[int | str, dict[str, Any]] = {
