@@ -6,6 +6,7 @@ import time
 import aiohttp
 import pytest
 
+from atelier.comfy.object_info import ObjectInfo
 from atelier.errors import AtelierError
 from atelier.service import Submission
 
@@ -187,10 +188,10 @@ async def test_job_that_no_instance_can_run_is_refused_with_what_is_missing(serv
     assert "NoSuchSampler" in caught.value.message
 
 
-async def test_job_whose_capable_instance_is_away_waits_and_says_what_is_missing(
-    new_service, new_engine, graph_of, gates, monkeypatch
+async def test_job_whose_capable_instance_is_away_waits_and_says_so(
+    new_service, new_engine, graph_of
 ):
-    """It becomes refused only when nobody is away who might run it."""
+    """It is refused only where nobody could run it who is away now."""
     able, plain = await new_engine(), await new_engine()
     service = await new_service(plain.url, able.url)
     await able.stop()
@@ -202,11 +203,17 @@ async def test_job_whose_capable_instance_is_away_waits_and_says_what_is_missing
     graph = graph_of()
     graph["2"] = {"class_type": "OnlyThere", "inputs": {"image": ["1", 0]}}
     graph["9"]["inputs"]["images"] = ["2", 0]
+    with pytest.raises(AtelierError, match="OnlyThere"):
+        await service.submit(graph)
+    known = away.object_info
+    nodes = {**known.nodes, "OnlyThere": known.nodes["ImageInvert"]}
+    away.object_info = ObjectInfo(nodes, "with one more")
     async with service.worker():
         id = await service.submit(graph)
         view = await service.generations.wait(id, 0.3)
         assert view.job.status == "queued"
-        assert "OnlyThere" in view.message
+        assert f"127.0.0.1:{able.port}" in view.message
+        assert "can't be reached" in view.message
 
 
 async def test_instances_are_shown_with_what_they_are(service, engine):

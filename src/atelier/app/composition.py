@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import random
 import secrets
+import socket
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -28,11 +30,14 @@ from atelier.media.catalog import Catalog
 from atelier.media.fetch import Fetcher
 from atelier.media.named_inputs import NamedInputs
 from atelier.outbound import GuardedSession
+from atelier.pool.membership import Membership
+from atelier.pool.places import place_of
 from atelier.pool.pool import Pool, client_id
 from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
 from atelier.service import Assets, Files, Generations, Notices, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
+from atelier.service.instances import Instances
 from atelier.service.planning import Planner
 from atelier.service.positions import PositionTeller
 from atelier.service.relay import Relay
@@ -148,7 +153,24 @@ async def application(
             owner = f"{owner}-api"
         bus = MemoryBus()
         redis_url = settings.redis_url
-        pool, is_embedded = await _open_pool(stack, settings, owner, embedded=embedded)
+        # An SQLite file is used by one machine, which may then call itself 127.0.0.1.
+        host, shared = socket.gethostname(), database.dialect != "sqlite"
+        pool, is_embedded, is_there = await _configured_pool(
+            stack, settings, owner, embedded=embedded, host=host, shared=shared
+        )
+        membership = await stack.enter_async_context(
+            Membership(
+                pool,
+                database=database,
+                name=owner,
+                host=host,
+                worker=worker,
+                client_id=lambda url: client_id(owner, url, base=settings.comfyui_client_id),
+                now_ms=now_ms,
+            )
+        )
+        if worker and is_there:
+            await pool.wait_until_any_up(FIRST_CONTACT_SECONDS)
         folders = [settings.workflows_dir] if settings.workflows_dir else []
         library = Library(folders)
         workflows = Workflows(database=database, library=library, pool=pool)
@@ -210,6 +232,14 @@ async def application(
             files=files,
             weights=settings.user_weights,
         )
+        instances = Instances(
+            database=database,
+            pool=pool,
+            host=host,
+            shared=shared,
+            look=membership.look,
+            now_ms=now_ms,
+        )
         pool.on_change(bus.wake)
         if worker:
             session = await stack.enter_async_context(GuardedSession(settings.fetch_allow))
@@ -258,7 +288,7 @@ async def application(
         await stack.enter_async_context(_background(positions.run(), "positions"))
         yield Application(
             settings=settings,
-            services=Services(generations, assets, overview, workflows, files),
+            services=Services(generations, assets, overview, workflows, files, instances),
             pool=pool,
             database=database,
             store=store,
@@ -295,10 +325,19 @@ def _capacity(settings: Settings, instances: int) -> int:
     return max(settings.max_concurrent_tasks, 5 * instances)
 
 
-async def _open_pool(
-    stack: AsyncExitStack, settings: Settings, owner: str, *, embedded: bool
-) -> tuple[Pool, bool]:
-    """The configured instances, and the embedded engine where it is wanted or needed."""
+async def _configured_pool(
+    stack: AsyncExitStack,
+    settings: Settings,
+    owner: str,
+    *,
+    embedded: bool,
+    host: str,
+    shared: bool,
+) -> tuple[Pool, bool, bool]:
+    """The configured instances, and the embedded engine where it is wanted or needed.
+
+    Also whether it is, and whether any of all answers. ``host`` is this machine; ``shared``: others may use the same database.
+    """
     urls = list(settings.comfyui_urls)
     mode = settings.embedded_engine if embedded else "never"
     if not urls and mode == "auto" and await comfyui_answers(DEFAULT_COMFYUI, 1.0):
@@ -307,15 +346,24 @@ async def _open_pool(
     with_engine = mode == "always" or (mode == "auto" and not any(answering))
     pool = Pool()
     for url in urls:
-        pool.add(url, client_id(owner, url, base=settings.comfyui_client_id))
+        id, bound_to = place_of(url, host=host, shared=shared)
+        pool.add(
+            url,
+            client_id(owner, url, base=settings.comfyui_client_id),
+            id=id,
+            origin="config" if bound_to is None or not shared else "sidecar",
+            host=bound_to,
+        )
     if with_engine:
         engine = await stack.enter_async_context(EmbeddedEngine(settings.data_dir / "engine"))
         own_id = client_id(owner, "embedded", base=settings.comfyui_client_id)
-        pool.add(engine.url, own_id, id="embedded", embedded=True)
-    await stack.enter_async_context(pool)
-    if any(answering) or with_engine:
-        await pool.wait_until_any_up(FIRST_CONTACT_SECONDS)
-    return pool, with_engine
+        id = "embedded"
+        if shared:
+            # Two data folders of one machine have an engine each.
+            folder = zlib.crc32(str(settings.data_dir.absolute()).encode())
+            id = f"embedded-{folder:08x}@{host}"
+        pool.add(engine.url, own_id, id=id, embedded=True, host=host)
+    return pool, with_engine, with_engine or any(answering)
 
 
 @asynccontextmanager

@@ -40,7 +40,9 @@ async def serve(
         settings.log_format,
         secrets=settings.secrets,
     )
-    if role == "worker" and not settings.comfyui_urls:
+    # Beside others, it serves what they are configured with, or what was added by API.
+    alone = settings.database.startswith("sqlite")
+    if role == "worker" and not settings.comfyui_urls and alone:
         raise ConfigurationError(
             "A worker needs at least one ComfyUI.",
             hint="Set COMFYUI_URLS=http://host:8188, or use `atelier up` for the embedded engine.",
@@ -103,7 +105,9 @@ def describe_instances(app: Application) -> str:
     """One sentence on each instance."""
     described = []
     for instance in app.pool.instances:
-        name = "the embedded CPU engine" if instance.embedded else f"ComfyUI at {instance.url}"
+        name = (
+            "the embedded CPU engine" if instance.embedded else f"ComfyUI at {instance.shown_url}"
+        )
         state = "ready" if instance.up else f"not reachable yet ({instance.last_error})"
         described.append(f"{name}: {state}")
     return "; ".join(described) or "no ComfyUI is configured: jobs wait (set COMFYUI_URLS)"

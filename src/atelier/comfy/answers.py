@@ -1,7 +1,7 @@
 """What ComfyUI answers over HTTP, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from atelier.comfy.protocol import (
@@ -32,10 +32,14 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """Prompt ids; ``pending`` in the order in which they will run."""
+    """Prompt ids; ``pending`` in the order in which they will run.
+
+    ``graphs`` are what those that run were submitted with, where ComfyUI tells.
+    """
 
     running: tuple[str, ...]
     pending: tuple[str, ...]
+    graphs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def parse(cls, body: Any) -> "QueueState":
@@ -43,7 +47,12 @@ class QueueState:
             # An entry starts with its number, its id; the waiting ones come as a heap.
             running = tuple(entry[1] for entry in body["queue_running"])
             waiting = sorted(body["queue_pending"], key=lambda entry: (entry[0], entry[1]))
-            return cls(running, tuple(entry[1] for entry in waiting))
+            graphs = {
+                entry[1]: entry[2]
+                for entry in body["queue_running"]
+                if len(entry) > 2 and isinstance(entry[2], Mapping)
+            }
+            return cls(running, tuple(entry[1] for entry in waiting), graphs)
         except (KeyError, TypeError, IndexError) as error:
             raise ProtocolError("ComfyUI described its queue in an unknown way.") from error
 

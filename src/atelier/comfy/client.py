@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 import aiohttp
 
@@ -38,6 +38,7 @@ __all__ = [
     "History",
     "InstanceUnreachable",
     "Lost",
+    "Observer",
     "QueueState",
     "Submitted",
     "Viewed",
@@ -86,13 +87,28 @@ class Viewed:
     media_type: str
 
 
+class Observer(Protocol):
+    """Sees what passes between us and the instance, all prompts of this client together."""
+
+    def submitting(self, prompt_id: str, graph: Mapping[str, Any]) -> None: ...
+
+    def heard(self, message: Message) -> None: ...
+
+    def freed(self) -> None:
+        """Models were asked to be unloaded."""
+
+    def dropped(self) -> None:
+        """The WebSocket was lost."""
+
+
 class ComfyClient:
     """One ComfyUI at ``url``, as the client ``client_id``.
 
     ``async with`` keeps a WebSocket until it is left; what is submitted under the same client id
     elsewhere at the same time takes the messages away, so no two clients may share one.
     A prompt that is watched counts as lost ``lost_after_seconds`` after the last sign of life, or
-    ``gone_after_seconds`` after the port began to refuse connections.
+    ``gone_after_seconds`` after the port began to refuse connections. Without ``listen`` there is
+    no WebSocket: the client only asks.
     """
 
     def __init__(
@@ -105,6 +121,8 @@ class ComfyClient:
         ping_seconds: float = 5,
         lost_after_seconds: float = 14,
         gone_after_seconds: float = 3,
+        observer: Observer | None = None,
+        listen: bool = True,
     ) -> None:
         self.url = url.rstrip("/")
         self.client_id = client_id
@@ -115,6 +133,8 @@ class ComfyClient:
         self._ping_seconds = ping_seconds
         self._lost_after_seconds = lost_after_seconds
         self._gone_after_seconds = gone_after_seconds
+        self._observer = observer
+        self._listen = listen
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -142,10 +162,12 @@ class ComfyClient:
             on_drop=self._drop,
         )
         self._follower.renew_connection = self._connection.renew
-        self._tasks = [
-            asyncio.create_task(self._connection.run(), name=f"websocket {self.url}"),
-            asyncio.create_task(self._follower.run(), name=f"follow {self.url}"),
-        ]
+        if self._listen:
+            name = self._transport.shown_url
+            self._tasks = [
+                asyncio.create_task(self._connection.run(), name=f"websocket {name}"),
+                asyncio.create_task(self._follower.run(), name=f"follow {name}"),
+            ]
         return self
 
     async def __aexit__(
@@ -185,6 +207,11 @@ class ComfyClient:
         return self._connection.messages
 
     @property
+    def refusals(self) -> int:
+        """How many times no process stood behind the address."""
+        return self._transport.refusals
+
+    @property
     def last_error(self) -> str | None:
         """What went wrong last, in words; kept after it has passed."""
         return self._transport.last_error
@@ -201,7 +228,9 @@ class ComfyClient:
                 await self._connection.connected.wait()
         except TimeoutError as error:
             reason = self.last_error or f"no WebSocket within {timeout_seconds:g} s"
-            raise InstanceUnreachable(f"{self.url}: {reason}", url=self.url) from error
+            raise InstanceUnreachable(
+                f"{self._transport.shown_url}: {reason}", url=self._transport.shown_url
+            ) from error
 
     async def object_info(self) -> ObjectInfo:
         body = await self._transport.get_json("/object_info", timeout_seconds=60)
@@ -235,7 +264,10 @@ class ComfyClient:
             "GET", "/view", params=params, timeout_seconds=None
         ) as response:
             if response.status == 404:
-                raise FileMissing(f"{self.url} no longer has {file.filename}.", url=self.url)
+                raise FileMissing(
+                    f"{self._transport.shown_url} no longer has {file.filename}.",
+                    url=self._transport.shown_url,
+                )
             if response.status != 200:
                 self._transport.refuse("/view", response.status, await response.read())
             if (response.content_length or 0) > max_bytes:
@@ -280,6 +312,8 @@ class ComfyClient:
         if extra_data:
             body["extra_data"] = dict(extra_data)
         sent_at = self._follower.submitting(prompt_id, graph)
+        if self._observer is not None:
+            self._observer.submitting(prompt_id, graph)
         async with self._transport.request(
             "POST", "/prompt", json_body=dump_json(body)
         ) as response:
@@ -354,12 +388,18 @@ class ComfyClient:
         """
         body = dump_json({"unload_models": unload_models, "free_memory": free_memory})
         await self._transport.post("/free", body)
+        if self._observer is not None:
+            self._observer.freed()
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Status) and message.queue_remaining is not None:
             self.queue_remaining = message.queue_remaining
+        if self._observer is not None:
+            self._observer.heard(message)
         self._follower.receive(message)
 
     def _drop(self) -> None:
         self._uploads.doubt()
         self._follower.dropped()
+        if self._observer is not None:
+            self._observer.dropped()

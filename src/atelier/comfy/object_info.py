@@ -128,6 +128,10 @@ class ObjectInfo:
     def node(self, class_type: str) -> NodeInfo | None:
         return self.nodes.get(class_type)
 
+    def as_body(self) -> dict[str, Any]:
+        """What ``parse`` makes the same of again, in the shape of ``GET /object_info``."""
+        return {node.class_type: _node_body(node) for node in self.nodes.values()}
+
     def choices(self, class_type: str, input_name: str) -> tuple[str, ...]:
         """Return what the input can be chosen from; empty if that is not known."""
         node = self.nodes.get(class_type)
@@ -155,6 +159,24 @@ def _node(class_type: str, node: Mapping[str, Any]) -> NodeInfo:
         str(node.get("category") or ""),
         tuple(str(name) for name in _listed(node.get("output_name"))),
     )
+
+
+def _node_body(node: NodeInfo) -> dict[str, Any]:
+    sections: dict[str, dict[str, Any]] = {"required": {}, "optional": {}}
+    for spec in node.inputs.values():
+        listed = spec.type == "COMBO" and spec.choices is not None
+        # Choices that stand among the options are read from there again.
+        head = list(spec.choices or ()) if listed and "options" not in spec.options else spec.type
+        section = sections["required" if spec.required else "optional"]
+        section[spec.name] = [head, dict(spec.options)]
+    return {
+        "input": sections,
+        "output": list(node.outputs),
+        "output_name": list(node.output_names),
+        "output_node": node.output_node,
+        "display_name": node.display_name,
+        "category": node.category,
+    }
 
 
 def input_specs(node: Mapping[str, Any]) -> Iterator[InputSpec]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
@@ -34,21 +35,30 @@ class FileTooLarge(InstanceError):
     retryable = False
 
 
+def shown_url(url: str) -> str:
+    """``url`` without the name and password that it may carry: how it is told to anybody."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 class Transport:
     """Requests to one instance.
 
     ``last_contact`` is the monotonic second of the last sign of life, on any connection;
     ``refused_since`` is set while its port refuses connections: no process listens there.
+    ``refusals`` counts how often that, or a proxy with nobody behind it, was met.
     """
 
     def __init__(
         self, url: str, session: aiohttp.ClientSession, *, connect_timeout_seconds: float
     ) -> None:
         self.url = url.rstrip("/")
+        self.shown_url = shown_url(self.url)
         self.session = session
         self.connect_timeout_seconds = connect_timeout_seconds
         self.last_contact = time.monotonic()
         self.refused_since: float | None = None
+        self.refusals = 0
         self.last_error: str | None = None
 
     def alive(self) -> None:
@@ -62,10 +72,11 @@ class Transport:
         self.last_error = f"{type(error).__name__}: {str(error) or silent}"
         connect_failed = isinstance(error, aiohttp.ClientConnectorError)
         if _refused(error):
+            self.refusals += 1
             self.refused_since = self.refused_since or time.monotonic()
         return InstanceUnreachable(
-            f"{self.url} can't be reached ({self.last_error}).",
-            url=self.url,
+            f"{self.shown_url} can't be reached ({self.last_error}).",
+            url=self.shown_url,
             never_sent=connect_failed,
         )
 
@@ -103,9 +114,10 @@ class Transport:
                     self.alive()
                     yield response
                     return
+                self.refusals += 1
                 raise InstanceUnreachable(
-                    f"{self.url} can't be reached (its proxy answers {response.status}).",
-                    url=self.url,
+                    f"{self.shown_url} can't be reached (its proxy answers {response.status}).",
+                    url=self.shown_url,
                 )
         except (aiohttp.ClientError, OSError) as error:
             raise self.failed(error) from error
@@ -134,9 +146,9 @@ class Transport:
     def refuse(self, path: str, status: int, body: bytes) -> NoReturn:
         """Raise the InstanceError for an answer that ComfyUI should not give."""
         raise InstanceError(
-            f"{self.url}{path} answered {status}.",
+            f"{self.shown_url}{path} answered {status}.",
             hint="ComfyUI's own log says why.",
-            url=self.url,
+            url=self.shown_url,
             status=status,
             body=body[:500].decode(errors="replace"),
         )

@@ -11,9 +11,14 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from atelier.comfy.client import ComfyClient
+from atelier.comfy.client import ComfyClient, InstanceUnreachable
 from atelier.comfy.object_info import ObjectInfo
+from atelier.comfy.transport import shown_url
 from atelier.errors import AtelierError
+from atelier.pool.breaker import Circuit
+from atelier.pool.report import Report
+from atelier.pool.roster import Origin, Row, Wanted
+from atelier.pool.usage import Usage
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +26,7 @@ PROBE_SECONDS = 4.0  # a dead process shows on the WebSocket at once; this finds
 PROBE_TIMEOUT_SECONDS = 8.0  # together under the 15 s in which a frozen instance must be noticed
 STATISTICS_SECONDS = 600.0  # a line in the log so often, and one at the end
 REFRESH_SECONDS = 300.0  # new models or nodes appear without a restart
+NOBODY = "no worker serves it at the moment"
 
 
 def instance_id(url: str) -> str:
@@ -30,8 +36,9 @@ def instance_id(url: str) -> str:
 
 
 class Instance:
-    """Keeps one ``ComfyClient`` connected and its capabilities fresh.
+    """``async with`` drives it: keeps one ``ComfyClient`` connected and its capabilities fresh.
 
+    Not driven, it tells what its driver, another process, has reported (``recall``).
     ``on_change`` is called when the instance goes up or down or its capabilities change.
     """
 
@@ -42,18 +49,35 @@ class Instance:
         *,
         id: str | None = None,
         embedded: bool = False,
+        origin: Origin = "config",
+        host: str | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.url = url
+        self.shown_url = shown_url(url)
         self.id = id or instance_id(url)
+        self.client_id = client_id
         self.embedded = embedded
-        self.client = ComfyClient(url, client_id)
+        self.origin: Origin = origin
+        self.host = host
+        self.is_near = True  # whether an address that means its host means it from here
+        self.wanted: Wanted = "active"
+        self.weight = 1.0
+        self.tags: tuple[str, ...] = ()
+        self.driver: str | None = None  # the worker that serves it, where somebody recorded that
+        self.leaving = False  # served here until its runs have ended
         self.object_info: ObjectInfo | None = None
         self.system: Mapping[str, Any] = {}
         self.latency_ms: float | None = None
         self.last_error: str | None = None
         self.running: dict[str, str] = {}  # job id -> prompt id, while they are at the instance
         self.served = 0  # runs that came to an end there, well or not
+        self.driven_since: float | None = None  # monotonic seconds
+        self.usage = self._new_usage()
+        self._told = Report()
+        self._client: ComfyClient | None = None
+        self._asking: ComfyClient | None = None
+        self._refusals_seen = 0
         self._answering = False
         self._told_up = False
         self._refreshed_at = 0.0
@@ -63,17 +87,129 @@ class Instance:
         self._probing: asyncio.Task[None] | None = None
         self._look_again = asyncio.Event()
 
+    def _new_usage(self) -> Usage:
+        return Usage(self.running, on_drop=self.suspect, on_circuit=self._tell_circuit)
+
+    # -- what it is ----------------------------------------------------------------------------
+
+    @property
+    def driven(self) -> bool:
+        """True while this process serves it."""
+        return self._client is not None
+
+    @property
+    def client(self) -> ComfyClient:
+        """The connection to it. Raises InstanceUnreachable while this process doesn't serve it."""
+        if self._client is None:
+            raise InstanceUnreachable(
+                f"{self.id} is served by {self.driver or 'nobody'}, not by this process.",
+                never_sent=True,
+            )
+        return self._client
+
     @property
     def up(self) -> bool:
         """True while it answers and we know what it can run."""
-        return self._answering and self.client.connected and self.object_info is not None
+        if self._client is None:
+            return self._told.up and self.object_info is not None
+        return self._answering and self._client.connected and self.object_info is not None
 
     @property
-    def state(self) -> Literal["up", "down"]:
-        return "up" if self.up else "down"
+    def state(self) -> Literal["up", "down", "draining"]:
+        if not self.up:
+            return "down"
+        return "up" if self.wanted == "active" else "draining"
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether it may be given one more job by this process now."""
+        wanted = self.wanted == "active" and not self.leaving
+        return self.driven and wanted and self.up and self.usage.allows_one_more()
+
+    @property
+    def circuit(self) -> Circuit:
+        return self.usage.circuit if self.driven else self._told.circuit
+
+    @property
+    def warm(self) -> frozenset[str]:
+        """Model keys (see ``Job.model``) of what it has loaded, and the files among them."""
+        if self.driven:
+            return self.usage.warmth.warm
+        return frozenset(self._told.warm).union(*(key.split("+") for key in self._told.warm))
+
+    def switch_ms(self, model: str | None) -> float | None:
+        """What loading ``model`` takes there, as measured; None before anything was loaded."""
+        return self.usage.warmth.cost_ms(model)
+
+    def run_ms(self, workflow: str, variant: str | None) -> float | None:
+        """What such jobs take there on average, without loading; None before the first."""
+        return self.usage.work.run_ms(workflow, variant)
+
+    def busy_until_ms(self, now_ms: int) -> int:
+        """When all that is there or claimed for it will have run, in the time of ``now_ms``."""
+        if self.driven:
+            return now_ms + round(self.usage.free_in_ms())
+        return max(now_ms, self._told.busy_until_ms or 0)
+
+    @property
+    def devices(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(self.system.get("devices") or ())
+
+    # -- telling and being told ----------------------------------------------------------------
+
+    def report(self, now_ms: int) -> Report:
+        """How it stands; from a process that doesn't serve it, what it was told."""
+        if self._client is None:
+            return self._told
+        usage = self.usage
+        return Report(
+            up=self.up,
+            last_error=self.last_error,
+            system=self.system,
+            latency_ms=None if self.latency_ms is None else round(self.latency_ms, 1),
+            queue_remaining=self._client.queue_remaining if self.up else None,
+            foreign=usage.work.foreign,
+            running=tuple(self.running),
+            claimed=len(usage.work.jobs),
+            busy_until_ms=self.busy_until_ms(now_ms) if usage.work.jobs else None,
+            warm=usage.warmth.recent,
+            switch_ms=dict(usage.warmth.switch_ms),
+            speeds=usage.work.speeds,
+            circuit=usage.circuit,
+            served=self.served,
+            connections=self._client.connections,
+            messages=self._client.messages,
+        )
+
+    def recall(self, row: Row, info: ObjectInfo | None) -> bool:
+        """Take over what the roster has; True if that changed what can be run where."""
+        before = (self.up, self.wanted, self.object_info and self.object_info.revision)
+        self.wanted, self.weight, self.tags = row.wanted, row.weight, row.tags
+        self.driver, self.origin, self.host = row.driver, row.origin, row.host
+        if not self.driven:
+            told = row.report
+            self.system, self.latency_ms, self.served = told.system, told.latency_ms, told.served
+            self.running.clear()
+            self.running.update(dict.fromkeys(told.running, ""))
+            self.last_error = told.last_error if row.driver is not None else NOBODY
+            self._told = told if row.driver is not None else _away(told)
+            self.object_info = info or self.object_info
+        return before != (self.up, self.wanted, self.object_info and self.object_info.revision)
+
+    # -- driving -------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        await self.client.__aenter__()
+        told = self._told
+        self.running.clear()
+        self.usage = self._new_usage()
+        self.usage.restore(told)
+        self.last_error, self._answering, self._told_up = None, False, False
+        # What is recorded may be of long ago: asked for anew, but good for planning till then.
+        self._connections_seen = self._refusals_seen = 0
+        client = ComfyClient(self.url, self.client_id, observer=self.usage)
+        await client.__aenter__()
+        self._client = client
+        self.leaving, self.driven_since = False, time.monotonic()
         self._probing = asyncio.create_task(self._probe_forever(), name=f"probe {self.id}")
         return self
 
@@ -88,7 +224,33 @@ class Instance:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._probing
             self._log_statistics()
-        await self.client.__aexit__(kind, error, traceback)
+        client, self._client = self._client, None
+        self.driven_since, self.leaving = None, False
+        if client is not None:
+            await client.__aexit__(kind, error, traceback)
+        await self.close()
+
+    async def ask(self) -> ComfyClient:
+        """A client for questions over HTTP, also while another process serves it.
+
+        Raises InstanceUnreachable where its address means another host.
+        """
+        if self._client is not None:
+            return self._client
+        if not self.is_near:
+            raise InstanceUnreachable(
+                f"{self.id} can only be asked on its own host, {self.host}.", never_sent=True
+            )
+        if self._asking is None:
+            self._asking = ComfyClient(self.url, self.client_id, listen=False)
+            await self._asking.__aenter__()
+        return self._asking
+
+    async def close(self) -> None:
+        """End what ``ask`` has opened."""
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            await asking.__aexit__(None, None, None)
 
     async def refresh(self) -> ObjectInfo:
         """Fetch object_info anew, e.g. after the instance refused what we thought it has."""
@@ -126,6 +288,10 @@ class Instance:
                     self._wait_for_news(was_connected=self.client.connected), pause
                 )
 
+    def _tell_circuit(self, circuit: Circuit) -> None:
+        log.warning("circuit breaker", instance=self.id, circuit=circuit)
+        self._on_change()
+
     def _log_statistics(self) -> None:
         self._statistics_at = time.monotonic()
         log.info(
@@ -150,6 +316,12 @@ class Instance:
                 self.system = await self.client.system_stats()
                 self.latency_ms = (time.monotonic() - started) * 1000
                 reconnected = self.client.connections != self._connections_seen
+                self.usage.look_at(await self.client.queue())
+                if reconnected and self.client.refusals != self._refusals_seen:
+                    # Not the network but the process went: whatever was loaded went with it.
+                    if self._connections_seen:
+                        self.usage.warmth.clear()
+                    self._refusals_seen = self.client.refusals
                 stale = time.monotonic() - self._refreshed_at > REFRESH_SECONDS
                 if self.object_info is None or reconnected or stale:
                     await self.refresh()
@@ -167,3 +339,15 @@ class Instance:
             log.exception("probing failed in a way nobody foresaw", instance=self.id)
             self._answering = False
             self.last_error = f"{type(error).__name__}: {error}"
+
+
+def _away(told: Report) -> Report:
+    """What is still good to know of an instance that nobody serves."""
+    return Report(
+        system=told.system,
+        warm=told.warm,
+        switch_ms=told.switch_ms,
+        speeds=told.speeds,
+        served=told.served,
+        last_error=NOBODY,
+    )

@@ -7,11 +7,11 @@ from atelier.database import Database, DatabaseUnavailable
 from atelier.errors import AtelierError
 from atelier.jobs.job import Job
 from atelier.jobs.queue import JobQueue
-from atelier.pool.instance import Instance
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities
 from atelier.service.catalogue import workflow_view
 from atelier.service.fitting import MODEL_FOLDERS
+from atelier.service.instances import instance_view, waiting_because
 from atelier.service.planning import lasting_problems
 from atelier.service.queues import instance_queues, instance_systems
 from atelier.service.views import (
@@ -101,7 +101,8 @@ class Overview:
         return found
 
     def instances(self) -> list[InstanceView]:
-        return [_instance_view(instance) for instance in self._pool.instances]
+        now_ms = time.time_ns() // 1_000_000
+        return [instance_view(instance, now_ms) for instance in self._pool.instances]
 
     def models(self) -> list[ModelView]:
         """What draws: checkpoints and diffusion models of the instances that are up."""
@@ -116,15 +117,7 @@ class Overview:
         instances = self._pool.instances
         if not instances:
             return "No ComfyUI instance is configured. Set COMFYUI_URLS."
-        up = self._pool.up()
-        if not up:
-            reasons = "; ".join(f"{i.id}: {i.last_error or 'not reached yet'}" for i in instances)
-            return f"Waiting for a ComfyUI instance: none can be reached ({reasons})."
-        known = self._capabilities.known(job.requirement)
-        if known and not any(self._capabilities.can_run(i, job.requirement) for i in up):
-            lacking = ", ".join(self._capabilities.missing(up[0], known.alternatives[0]))
-            return f"Waiting for an instance that can run it; those that are up lack: {lacking}."
-        return None
+        return waiting_because(instances, self._capabilities, job.requirement)
 
     async def health(self) -> Health:
         waiting: int | None = None
@@ -136,7 +129,7 @@ class Overview:
             database = error.message
         storage = await self._storage()
         instances = tuple(self.instances())
-        up = sum(instance.state == "up" for instance in instances)
+        up = sum(instance.state != "down" for instance in instances)
         problems = self.workflow_problems()
         if database != "ok":
             message = f"The database can't be reached, so no job can be accepted: {database}"
@@ -229,28 +222,3 @@ class Overview:
 
 def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds / 1000, 3)
-
-
-def _instance_view(instance: Instance) -> InstanceView:
-    info = instance.object_info
-    system = instance.system.get("system") or {}
-    return InstanceView(
-        id=instance.id,
-        url=instance.url,
-        state=instance.state,
-        embedded=instance.embedded,
-        version=system.get("comfyui_version"),
-        queue_remaining=instance.client.queue_remaining if instance.up else None,
-        running_jobs=tuple(instance.running),
-        devices=tuple(instance.system.get("devices") or ()),
-        models_count=len(info.model_files("checkpoints"))
-        + len(info.model_files("diffusion_models"))
-        if info
-        else 0,
-        nodes_count=len(info.classes) if info else 0,
-        last_error=instance.last_error,
-        latency_ms=round(instance.latency_ms, 1) if instance.latency_ms is not None else None,
-        connections=instance.client.connections,
-        messages=instance.client.messages,
-        jobs_served=instance.served,
-    )

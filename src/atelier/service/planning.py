@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from atelier.comfy.model_key import models_of
 from atelier.comfy.object_info import ObjectInfo
 from atelier.errors import AtelierError, WorkflowError
 from atelier.jobs.job import Job
@@ -19,6 +20,7 @@ from atelier.workflows.copies import repeat, results
 from atelier.workflows.formats import graph_of, named_types
 from atelier.workflows.graph import Graph
 from atelier.workflows.inline import IMAGE_INPUTS
+from atelier.workflows.inline import NAME as GRAPH_NAME
 from atelier.workflows.library import (
     Alternative,
     Library,
@@ -52,10 +54,13 @@ class GraphInvalid(WorkflowError):
 
 
 class CannotRun(WorkflowError):
-    """No instance of the pool has what the workflow needs, and none is away that might."""
+    """No instance of the pool has what the workflow needs, those that are down included."""
 
     code = "NO_INSTANCE_CAN_RUN"
-    default_hint = "Install what is missing on an instance, or add one that has it to COMFYUI_URLS."
+    default_hint = (
+        "Install what is missing on an instance, or add one that has it: COMFYUI_URLS, or "
+        "POST /v1/instances."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +96,13 @@ class Planner:
         manifest = self._library.get(workflow).manifest
         folders = {entry.folder for entry in manifest.inputs if entry.type == "model"}
         models = None
-        # One that is away may have what the others lack.
-        if self._pool.instances and self._pool.all_up():
-            models = {folder: self._pool.model_files(folder) for folder in folders if folder}
+        # One that nobody has reached yet may have what the others lack.
+        if self._pool.all_known():
+            models = {
+                folder: self._pool.model_files(folder, also_down=True)
+                for folder in folders
+                if folder
+            }
         return fit(manifest, wish, models)
 
     def plan(self, workflow: str | Mapping[str, Any], inputs: Mapping[str, Any]) -> Planned:
@@ -110,7 +119,7 @@ class Planner:
         completed = complete(found.manifest, inputs, rng=self._rng)
         alternatives = requirements(found, completed)
         chosen, instance = self._choose(alternatives)
-        if chosen is None and self._pool.instances and self._pool.all_up():
+        if chosen is None and self._pool.all_known() and not self._waits_for(alternatives):
             raise self._refusal(found, alternatives, completed, named=named)
         if chosen is not None and instance is not None and not named:
             self._check_graph(found, chosen, completed, instance)
@@ -122,7 +131,7 @@ class Planner:
             graph=None if named else next(iter(found.graphs.values())),
             requirement=requirement,
             variant=chosen.variant if chosen else None,
-            model=_model_key(found, chosen, completed, instance) if chosen and instance else None,
+            model=_model_key(found, chosen, completed, instance),
             seed=seed_of(found.manifest, completed),
             draws_seed=draws_seed(found.manifest, inputs),
             plan=_plan(found, chosen.variant, completed, instance) if chosen and instance else None,
@@ -130,7 +139,8 @@ class Planner:
 
     def file_inputs(self, graph: Graph) -> dict[str, str]:
         """The texts of ``graph`` that name files of the input folder, by ``NODE.INPUT``."""
-        infos = [one.object_info for one in self._pool.up() if one.object_info is not None]
+        told = self._pool.up() or self._pool.known()
+        infos = [one.object_info for one in told if one.object_info is not None]
         return {
             f"{node_id}.{name}": value
             for node_id, node in graph.items()
@@ -169,11 +179,20 @@ class Planner:
     def _choose(
         self, alternatives: Sequence[Alternative]
     ) -> tuple[Alternative, Instance] | tuple[None, None]:
+        open_now = [one for one in self._pool.up() if one.wanted == "active"]
         for alternative in alternatives:
-            for instance in self._pool.up():
+            for instance in open_now:
                 if not self.capabilities.missing(instance, alternative):
                     return alternative, instance
         return None, None
+
+    def _waits_for(self, alternatives: Sequence[Alternative]) -> list[Instance]:
+        """Those that can run it, but are down or draining now."""
+        return [
+            one
+            for one in self._pool.known()
+            if self.capabilities.choose_alternative(one, alternatives) is not None
+        ]
 
     def _refusal(
         self,
@@ -184,7 +203,7 @@ class Planner:
         named: bool,
     ) -> WorkflowError:
         best = min(
-            self._pool.up(), key=lambda one: len(self.capabilities.missing(one, alternatives[0]))
+            self._pool.known(), key=lambda one: len(self.capabilities.missing(one, alternatives[0]))
         )
         if not named:
             problems = _problems(workflow, alternatives[0].variant, inputs, best.object_info)
@@ -334,17 +353,19 @@ def _takes_file(class_type: str, name: str, infos: Sequence[ObjectInfo]) -> bool
 
 
 def _model_key(
-    workflow: Workflow, chosen: Alternative, inputs: Mapping[str, Any], instance: Instance
+    workflow: Workflow,
+    chosen: Alternative | None,
+    inputs: Mapping[str, Any],
+    instance: Instance | None,
 ) -> str | None:
-    """What the instance must have loaded for this job: the affinity key of the queue."""
-    if not chosen.models or instance.object_info is None:
-        return None
-    graph = _bound(workflow, chosen.variant, inputs, instance.object_info)
-    wanted = {(need.class_type, need.input) for need in chosen.models}
-    names = {
-        str(node["inputs"][name])
-        for node in graph.values()
-        for class_type, name in wanted
-        if node["class_type"] == class_type and name in node["inputs"]
-    }
-    return "+".join(sorted(names))[:255] or None
+    """What must be loaded for this job: the affinity key of the queue.
+
+    While no instance is up, only that of a graph is known, which names its files itself.
+    """
+    if chosen is None or instance is None or instance.object_info is None:
+        if workflow.name != GRAPH_NAME:
+            return None
+        variant = workflow.manifest.variants[0].name
+        graph = bind(workflow.graphs[variant], workflow.manifest, variant, inputs)
+        return models_of(graph).key
+    return models_of(_bound(workflow, chosen.variant, inputs, instance.object_info)).key

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from atelier.comfy.answers import QueueState
 from atelier.errors import AtelierError
 from atelier.pool.instance import Instance
 from atelier.service.views import InstanceQueueView, QueuedPrompt, SystemView
@@ -22,11 +23,14 @@ async def instance_queues(
         def told(ids: Sequence[str]) -> tuple[QueuedPrompt, ...]:
             return tuple(QueuedPrompt(id, jobs.get(id)) for id in ids)
 
-        state, error = await _answer(
-            lambda: instance.client.queue(timeout_seconds=timeout_seconds), timeout_seconds
-        )
+        async def queue() -> QueueState:
+            client = await instance.ask()
+            return await client.queue(timeout_seconds=timeout_seconds)
+
+        state, error = await _answer(queue, timeout_seconds)
         running, pending = (told(state.running), told(state.pending)) if state else ((), ())
-        return InstanceQueueView(instance.id, instance.url, instance.state, running, pending, error)
+        url = instance.shown_url
+        return InstanceQueueView(instance.id, url, instance.state, running, pending, error)
 
     return tuple(await asyncio.gather(*(ask(instance) for instance in instances)))
 
@@ -37,11 +41,14 @@ async def instance_systems(
     """What the machines of ``instances`` are and have free, all asked at once."""
 
     async def ask(instance: Instance) -> SystemView:
-        body, error = await _answer(instance.client.system_stats, timeout_seconds)
+        async def system_stats() -> Mapping[str, Any]:
+            return await (await instance.ask()).system_stats()
+
+        body, error = await _answer(system_stats, timeout_seconds)
         told: Mapping[str, Any] = body or {}
         return SystemView(
             instance.id,
-            instance.url,
+            instance.shown_url,
             instance.state,
             {key: told["system"][key] for key in told.get("system") or () if key not in _PRIVATE},
             tuple(told.get("devices") or ()),

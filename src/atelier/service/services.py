@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from atelier.service.assets import Assets
 from atelier.service.files import Files
 from atelier.service.generations import Generations
+from atelier.service.instances import Instances
 from atelier.service.overview import Overview
 from atelier.service.workflows import Workflows
 
@@ -16,3 +17,4 @@ class Services:
     overview: Overview
     workflows: Workflows
     files: Files
+    instances: Instances

@@ -234,9 +234,26 @@ class InstanceView:
     nodes_count: int = 0
     last_error: str | None = None
     latency_ms: float | None = None  # of the last HTTP probe
-    connections: int = 0  # WebSocket connections made since the start
+    connections: int = 0  # WebSocket connections made by its worker since it took it
     messages: int = 0  # that came over them
-    jobs_served: int = 0  # by the instance, for this process
+    jobs_served: int = 0  # by the instance, for its worker
+    origin: str = "config"
+    host: str | None = None  # only workers there reach its address
+    wanted: str = "active"
+    weight: float = 1.0
+    tags: tuple[str, ...] = ()
+    worker: str | None = None  # which serves it
+    circuit: str = "closed"
+    claimed_jobs: int = 0  # of ours, there or on the way
+    foreign_prompts: int = 0  # of other people, in its queue
+    busy_until_ms: int | None = None  # None: it has nothing to do
+    warm_models: tuple[str, ...] = ()
+    switch_ms: Mapping[str, float] = field(default_factory=dict)  # loading, by model key
+    run_ms: Mapping[str, float] = field(default_factory=dict)  # by workflow and variant
+    vram_total_bytes: int | None = None
+    vram_free_bytes: int | None = None
+    models: Mapping[str, int] = field(default_factory=dict)  # files by folder
+    capabilities: str | None = None  # names the state of its nodes and models
 
 
 @dataclass(frozen=True, slots=True)

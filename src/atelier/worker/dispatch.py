@@ -26,6 +26,7 @@ POLL_SECONDS = 1.0  # a wake-up that got lost costs no more than this
 RENEW_SECONDS = 3.0
 CANCEL_SECONDS = 0.4  # a cancel must be at ComfyUI within 1 s
 RECLAIM_SECONDS = 2.0
+CONTACT_SECONDS = 5.0  # an instance that hasn't answered by then counts as down
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._seats: dict[str, Seats] = {}
+        self._serving: dict[str, asyncio.Task[None]] = {}
         self._turns = Turns()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -64,9 +66,8 @@ class Dispatcher:
                 lambda conn: self._context.queue.release_worker(conn, self._context.worker)
             )
         )
-        for instance in self._context.pool.instances:
-            self._seats[instance.id] = Seats(self._context.clock)
-            self._start(self._serve(instance), f"serve {instance.id}")
+        self._serve_what_is_driven()
+        self._context.pool.on_change(self._serve_what_is_driven)
         self._start(self._every(RENEW_SECONDS, self._renew), "renew leases")
         self._start(self._every(CANCEL_SECONDS, self._look_for_cancels), "look for cancels")
         self._start(self._every(RECLAIM_SECONDS, self._reclaim, at_once=True), "reclaim")
@@ -86,7 +87,7 @@ class Dispatcher:
             return
         self._stopped = True
         renewing = [task for task in self._loops if task.get_name() == "renew leases"]
-        await _end(task for task in self._loops if task not in renewing)
+        await _end([*self._serving.values(), *(t for t in self._loops if t not in renewing)])
         for run in list(self._runs.values()):
             if not run.at_instance:
                 run.stop("handover")
@@ -112,18 +113,40 @@ class Dispatcher:
 
     # -- claiming ------------------------------------------------------------------------------
 
+    def _serve_what_is_driven(self) -> None:
+        """Begin to serve what this worker has become the driver of; what it let go ends itself."""
+        if self._stopped:
+            return
+        for instance in self._context.pool.driven():
+            serving = self._serving.get(instance.id)
+            if serving is None or serving.done():
+                # Runs of before, when it was driven here too, still leave the seats they took.
+                self._seats_of(instance)
+                self._serving[instance.id] = asyncio.create_task(
+                    self._serve(instance), name=f"serve {instance.id}"
+                )
+
+    def _seats_of(self, instance: Instance) -> Seats:
+        return self._seats.setdefault(instance.id, Seats(self._context.clock))
+
     async def _serve(self, instance: Instance) -> None:
         seats = self._seats[instance.id]
         async with self._context.bus.wakeups() as wakeups:
-            while True:
+            while instance.driven:
                 await seats.claimed.acquire()
                 claim = await self._next_claim(instance, wakeups)
-                self._launch(claim, instance)
+                if claim is None:
+                    seats.claimed.release()
+                else:
+                    self._launch(claim, instance)
 
-    async def _next_claim(self, instance: Instance, wakeups: Wakeups) -> Claim:
-        """The next job for ``instance``, with a part of the capacity taken for it."""
-        while True:
-            if instance.up:
+    async def _next_claim(self, instance: Instance, wakeups: Wakeups) -> Claim | None:
+        """The next job for ``instance``, with a part of the capacity taken for it.
+
+        None once another worker serves it.
+        """
+        while instance.driven:
+            if instance.takes_jobs:
                 async with self._turns.take(self._seats[instance.id].claimed.taken):
                     # Only while asking: who finds nothing must not keep others from it.
                     await self._capacity.acquire()
@@ -132,6 +155,7 @@ class Dispatcher:
                         return claim
                     self._capacity.release()
             await wakeups.wait(POLL_SECONDS)
+        return None
 
     async def _try_claim(self, instance: Instance) -> Claim | None:
         try:
@@ -175,7 +199,7 @@ class Dispatcher:
             context.capabilities.remember(parse_requirement(hash, body))
 
     def _launch(self, claim: Claim, instance: Instance, *, reattach: bool = False) -> None:
-        seats = self._seats[instance.id]
+        seats = self._seats_of(instance)
         # What is reattached was never seated here.
         left = reattach
 
@@ -195,6 +219,8 @@ class Dispatcher:
         )
         self._runs[claim.job.id] = run
         self._idle.clear()
+        job = claim.job
+        instance.usage.work.claimed(job.id, job.workflow, job.variant, job.model)
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._tasks.add(task)
 
@@ -202,6 +228,7 @@ class Dispatcher:
             self._tasks.discard(task)
             if self._runs.get(claim.job.id) is run:
                 del self._runs[claim.job.id]
+                instance.usage.work.left(claim.job.id)
             if not self._runs:
                 self._idle.set()
             if not reattach:
@@ -244,12 +271,18 @@ class Dispatcher:
 
     async def _reclaim(self) -> None:
         context = self._context
-        up = [instance.id for instance in context.pool.up()]
+        now = context.clock()
+        # One that we have only just begun to serve may be up in a moment.
+        driven = [
+            one.id
+            for one in context.pool.driven()
+            if one.up or now - (one.driven_since or now) > CONTACT_SECONDS
+        ]
         claims = await context.database.run(
             lambda conn: context.queue.reclaim(
                 conn,
                 worker=context.worker,
-                instances=up,
+                instances=driven,
                 lease_ms=context.lease_ms,
                 limit=50,
             )
@@ -258,7 +291,7 @@ class Dispatcher:
             instance = context.pool.get(claim.job.instance or "")
             if claim.job.id in self._runs:
                 self._runs.pop(claim.job.id).stop("lost")
-            if instance is None or not instance.up:
+            if instance is None or not (instance.driven and instance.up):
                 log.info("its instance is gone; back to the queue", job=claim.job.id)
                 await self._give_back(claim)
             else:

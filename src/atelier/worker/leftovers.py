@@ -102,7 +102,7 @@ async def remove_uploads(context: Context, folder: Path) -> int:
     named: set[str] = set()
     for instance in context.pool.instances:
         try:
-            named |= await instance.client.uploads_named()
+            named |= await (await instance.ask()).uploads_named()
         except AtelierError as error:
             if instance.id in under_way:
                 log.info("uploads stay until their instance answers", reason=error.message)

@@ -26,6 +26,7 @@ from atelier.service.views import OutputView
 from atelier.worker.context import Context
 from atelier.worker.failures import (
     Interrupted,
+    NodeFailed,
     OutOfMemory,
     PromptLost,
     RunTimeout,
@@ -297,6 +298,9 @@ class JobRun:
             return
         await self._publication.forget()
         context.estimates.learn(job.workflow, plan.variant, timings["execute_ms"])
+        if spooled is None:
+            self._instance.usage.work.learn(job.workflow, plan.variant, timings["execute_ms"])
+            self._instance.usage.worked()
         self._tell_finished(outputs, timings)
 
     @contextlib.contextmanager
@@ -337,6 +341,12 @@ class JobRun:
         context, job = self._context, self.job
         if isinstance(error, InstanceError):
             self._instance.suspect()
+            # The others are the job's doing, or somebody's.
+            if not isinstance(error, OutOfMemory | Interrupted | RunTimeout):
+                crash = isinstance(error, InstanceUnreachable | PromptLost)
+                self._instance.usage.failed(crash=crash)
+        elif isinstance(error, NodeFailed):
+            self._instance.usage.worked()
         if isinstance(error, InstanceUnreachable) and not self._submitted:
             # It never got there: wait for an instance without using up an attempt.
             await self._release()

@@ -4,11 +4,11 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from atelier.comfy.model_key import names_model
 from atelier.comfy.object_info import InputSpec, ObjectInfo
 from atelier.workflows.graph import Graph, Link, is_link, output_nodes, upstream
 from atelier.workflows.nearest import listed, nearest
 from atelier.workflows.problem import shown
-from atelier.workflows.requirement import names_model
 from atelier.workflows.values import image_ref
 
 ProblemCode = Literal[

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from atelier.comfy.model_key import names_model
 from atelier.comfy.object_info import ObjectInfo, model_folder
 from atelier.errors import InvalidRequest
 from atelier.workflows.bind import without_left_out
@@ -16,17 +17,6 @@ from atelier.workflows.needs import Needs, fits, rank
 from atelier.workflows.workflow import Workflow
 
 GRAPH_VARIANT: Final = "graph"  # what the one alternative of a bare graph is called
-_MODEL_SUFFIXES: Final = (
-    ".safetensors",
-    ".ckpt",
-    ".pt",
-    ".pt2",
-    ".pth",
-    ".bin",
-    ".sft",
-    ".gguf",
-    ".onnx",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +180,6 @@ def best_model(files: Sequence[str], prefer: Sequence[str]) -> str | None:
         return avoided, next(matches, len(wanted))
 
     return min(files, key=rank, default=None)
-
-
-def names_model(class_type: str, input_name: str, value: object) -> bool:
-    """True if a literal at that input is a model file's name, also of a custom node's loader."""
-    if not isinstance(value, str):
-        return False
-    if model_folder(class_type, input_name) is not None:
-        return True
-    return value.lower().endswith(_MODEL_SUFFIXES) and "\n" not in value
 
 
 def _alternative(workflow: Workflow, variant: Variant, inputs: Mapping[str, Any]) -> Alternative:

@@ -5,6 +5,7 @@ from sqlalchemy import inspect, text
 
 import atelier.jobs.tables
 import atelier.media.tables
+import atelier.pool.tables
 import atelier.webhooks.tables
 import atelier.workflows.tables  # noqa: F401
 from atelier.database import Database, SchemaTooNew, SchemaTooOld, metadata

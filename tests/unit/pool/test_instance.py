@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import structlog
 
+from atelier.comfy.answers import QueueState
 from atelier.errors import InstanceError
 from atelier.pool import instance as instance_module
 from atelier.pool.instance import Instance, instance_id
@@ -43,10 +44,12 @@ class Info:
 class Client:
     """A ComfyUI's client whose parts come up when the test says so."""
 
-    def __init__(self, url, client_id):
+    def __init__(self, url, client_id, *, observer=None):
         self.connected_event = asyncio.Event()
         self.connections = 0
         self.messages = 0
+        self.refusals = 0
+        self.queue_remaining = 0
         self.last_error = None
         self.answers = True
 
@@ -68,6 +71,9 @@ class Client:
         if not self.answers:
             raise InstanceError("does not answer")
         return {"system": {}}
+
+    async def queue(self):
+        return QueueState((), ())
 
     async def object_info(self):
         return Info()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from atelier.comfy.model_key import names_model
 from atelier.comfy.object_info import ObjectInfo, model_folder
 from atelier.examples import example_pictures
 from atelier.workflows.bind import bind, complete
@@ -16,7 +17,6 @@ from atelier.workflows.check import check
 from atelier.workflows.graph import Graph, class_types, upstream
 from atelier.workflows.library import Library, Workflow, input_schema, requirements
 from atelier.workflows.manifest import Input, Manifest, Variant
-from atelier.workflows.requirement import names_model
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LANGUAGES = {"en", "zh-Hans", "zh-Hant"}

@@ -275,6 +275,43 @@ PATCH_EXAMPLE: dict[str, Any] = {
 }
 
 
+ADD_EXAMPLE: dict[str, Any] = {"url": "http://192.0.2.7:8188", "name": "gpu-7", "tags": ["a100"]}
+Weight = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(checked_plain)]
+Tags = Annotated[list[Tag], Field(max_length=32)]
+
+
+class AddInstance(BaseModel):
+    """A ComfyUI to be served."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [ADD_EXAMPLE]})
+
+    url: Annotated[
+        str,
+        Field(
+            max_length=500,
+            description="As workers reach it; a name and password in it are shown to nobody.",
+        ),
+        AfterValidator(checked_plain),
+    ]
+    name: Annotated[
+        str | None,
+        Field(max_length=100, description="Its id; left out, host and port."),
+        AfterValidator(checked_plain),
+    ] = None
+    weight: Annotated[Weight, Field(description="How much faster than others it is.")] = 1.0
+    tags: Annotated[Tags, Field(default_factory=list, description="Words of yours.")]
+
+
+class ChangeInstance(BaseModel):
+    """What changes; the rest stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"weight": 2.0}]})
+
+    weight: Weight | None = None
+    tags: Tags | None = None
+
+
 class InstanceModel(BaseModel):
     id: str
     url: str
@@ -291,6 +328,25 @@ class InstanceModel(BaseModel):
     connections: int
     messages: int
     jobs_served: int
+    origin: Literal["config", "api", "sidecar", "supervised", "embedded"]
+    host: str | None = Field(description="Its address is one of this machine, and means it there.")
+    wanted: Literal["active", "draining", "removed"]
+    weight: float = Field(description="How much faster than others it is said to be.")
+    tags: list[str]
+    worker: str | None = Field(description="The worker that serves it.")
+    circuit: Literal["closed", "open", "half_open"] = Field(
+        description="open: it failed several jobs and is left alone for a while."
+    )
+    claimed_jobs: int = Field(description="Our jobs that are there, or on their way.")
+    foreign_prompts: int = Field(description="Prompts in its queue that aren't ours.")
+    busy_until: str | None = Field(description="By what such jobs took; null: nothing to do.")
+    warm_models: list[str] = Field(description="What it has loaded, the last used first.")
+    switch_ms: dict[str, float] = Field(description="What loading took, by model.")
+    run_ms: dict[str, float] = Field(description="What jobs took, by workflow/variant.")
+    vram_total_bytes: int | None
+    vram_free_bytes: int | None
+    models: dict[str, int] = Field(description="Model files by folder.")
+    capabilities: str | None = Field(description="Another when its nodes or models are others.")
 
 
 class InstanceListModel(BaseModel):

@@ -150,6 +150,23 @@ def instance_json(instance: InstanceView) -> dict[str, Any]:
         "connections": instance.connections,
         "messages": instance.messages,
         "jobs_served": instance.jobs_served,
+        "origin": instance.origin,
+        "host": instance.host,
+        "wanted": instance.wanted,
+        "weight": instance.weight,
+        "tags": instance.tags,
+        "worker": instance.worker,
+        "circuit": instance.circuit,
+        "claimed_jobs": instance.claimed_jobs,
+        "foreign_prompts": instance.foreign_prompts,
+        "busy_until": iso_time(instance.busy_until_ms),
+        "warm_models": instance.warm_models,
+        "switch_ms": instance.switch_ms,
+        "run_ms": instance.run_ms,
+        "vram_total_bytes": instance.vram_total_bytes,
+        "vram_free_bytes": instance.vram_free_bytes,
+        "models": instance.models,
+        "capabilities": instance.capabilities,
     }
 
 

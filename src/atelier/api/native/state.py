@@ -1,21 +1,17 @@
-"""/v1/instances and /v1/stats."""
+"""/v1/stats."""
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from atelier.api.documents import PROBLEMS
 from atelier.api.json import Json
-from atelier.api.native.models import InstanceListModel, StatsModel
-from atelier.api.native.render import instance_json, stats_json
+from atelier.api.native.models import StatsModel
+from atelier.api.native.render import stats_json
 from atelier.service import Services
 
 
 def state_router(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["state"], responses=PROBLEMS)
-
-    @router.get("/instances", response_model=InstanceListModel, summary="List ComfyUI instances")
-    async def list_instances() -> Response:
-        return Json({"instances": [instance_json(one) for one in services.overview.instances()]})
 
     @router.get("/stats", response_model=StatsModel, summary="Counts, rates and times")
     async def get_stats() -> Response:
