@@ -346,7 +346,9 @@ class Service:
         self, name: str = "w1", *, capacity: int = 10, grace_seconds: float = 0.2, **changes: Any
     ) -> AsyncIterator[Dispatcher]:
         context = await self.context(name, **changes)
-        dispatcher = Dispatcher(context, capacity=capacity, grace_seconds=grace_seconds)
+        dispatcher = Dispatcher(
+            context, capacity=lambda instances: capacity, grace_seconds=grace_seconds
+        )
         async with dispatcher:
             yield dispatcher
 

@@ -275,7 +275,8 @@ async def application(
             dispatcher = await stack.enter_async_context(
                 Dispatcher(
                     context,
-                    capacity=_capacity(settings, len(pool.instances)),
+                    capacity=lambda instances: _capacity(settings, instances),
+                    max_running_per_user=settings.max_running_per_user or None,
                     grace_seconds=settings.grace_seconds,
                 )
             )
@@ -336,7 +337,8 @@ async def _configured_pool(
 ) -> tuple[Pool, bool, bool]:
     """The configured instances, and the embedded engine where it is wanted or needed.
 
-    Also whether it is, and whether any of all answers. ``host`` is this machine; ``shared``: others may use the same database.
+    Also whether it is, and whether any of all answers. ``host`` is this machine; ``shared``:
+    others may use the same database.
     """
     urls = list(settings.comfyui_urls)
     mode = settings.embedded_engine if embedded else "never"

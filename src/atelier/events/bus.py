@@ -68,6 +68,10 @@ class Wakeups(Protocol):
         """True as soon as somebody has called ``wake`` since the last wait; False after time."""
         ...
 
+    def wake(self) -> None:
+        """End the wait of this waiter alone."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:

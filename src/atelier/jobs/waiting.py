@@ -42,6 +42,8 @@ _WITHOUT = (
 )
 _GIVE = update(jobs).where(_J.id == bindparam("job_id")).values(lane=bindparam("given"))
 
+_TIME = select(now_ms())
+
 LANES_AT_ONCE = 500
 ADOPTED_AT_ONCE = 1000
 # How many lanes are remembered beside those that have jobs.
@@ -73,6 +75,10 @@ class WaitingLanes:
         if len(self._lanes) > len(found) + LANES_REMEMBERED:
             self._lanes = {id: self._lanes[id] for id in found if id in self._lanes}
         return list(waiting.values())
+
+    async def time_ms(self, conn: AsyncConnection) -> int:
+        """The database's time, which ``oldest_ms`` is in."""
+        return int((await conn.execute(_TIME)).scalar_one())
 
     async def adopt(self, conn: AsyncConnection, *, limit: int = ADOPTED_AT_ONCE) -> int:
         """Give up to ``limit`` jobs their lane that an older version has queued; how many."""

@@ -44,6 +44,7 @@ class Warmth:
         self._recent: list[str] = []  # model keys, the last used first
         self._kept = 1
         self._prompts: dict[str, _Prompt] = {}
+        self._took: dict[str, float] = {}  # ms of loading, of prompts that have ended
 
     @property
     def warm(self) -> frozenset[str]:
@@ -61,6 +62,10 @@ class Warmth:
         if key is None or not self.switch_ms:
             return None
         return self.switch_ms.get(key, sum(self.switch_ms.values()) / len(self.switch_ms))
+
+    def took_ms(self, prompt_id: str) -> float:
+        """How much of the run of ``prompt_id``, which has ended, was loading; asked once."""
+        return self._took.pop(prompt_id, 0.0)
 
     def restore(self, recent: tuple[str, ...], switch_ms: Mapping[str, float]) -> None:
         """Begin with what the worker before has learned."""
@@ -101,6 +106,9 @@ class Warmth:
                 self._move(prompt, None, now_ms)
                 if prompt.has_loaded:
                     self._learn(key, prompt.load_ms)
+                    self._took[prompt_id] = prompt.load_ms
+                    if len(self._took) > _REMEMBERED_PROMPTS:
+                        del self._took[next(iter(self._took))]
                 del self._prompts[prompt_id]
             case ExecutionError() | ExecutionInterrupted():
                 # What it has loaded until then stays; how long the rest takes isn't known.

@@ -12,13 +12,12 @@ from atelier.database import DatabaseUnavailable
 from atelier.events import event as events
 from atelier.events.bus import Wakeups
 from atelier.jobs.job import CANCELLED, Job
-from atelier.jobs.policy import Seat, choose
 from atelier.jobs.queue import Claim
 from atelier.pool.instance import Instance
-from atelier.service.capabilities import parse_requirement
+from atelier.worker.claiming import Claiming, Found
 from atelier.worker.context import Context
 from atelier.worker.run import JobRun
-from atelier.worker.seats import Seats, Turns
+from atelier.worker.seats import Places, Seats, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +25,7 @@ POLL_SECONDS = 1.0  # a wake-up that got lost costs no more than this
 RENEW_SECONDS = 3.0
 CANCEL_SECONDS = 0.4  # a cancel must be at ComfyUI within 1 s
 RECLAIM_SECONDS = 2.0
+TELL_SECONDS = 1.0
 CONTACT_SECONDS = 5.0  # an instance that hasn't answered by then counts as down
 
 T = TypeVar("T")
@@ -35,18 +35,31 @@ class Dispatcher:
     """``async with Dispatcher(context)`` claims and runs until it is left.
 
     Leaving stops claiming, lets runs at the instances end within ``grace_seconds``, and hands
-    the others over: their leases end at once and whoever takes them reattaches.
+    the others over: their leases end at once and whoever takes them reattaches. ``capacity`` says
+    how many jobs may be under way for so many instances.
     """
 
-    def __init__(self, context: Context, *, capacity: int, grace_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        capacity: Callable[[int], int],
+        max_running_per_user: int | None = None,
+        grace_seconds: float = 10.0,
+    ) -> None:
         self._context = context
-        self._capacity = asyncio.Semaphore(capacity)
+        self._capacity_for = capacity
+        self._capacity = Places(capacity(len(context.pool.driven())))
+        self._claiming = Claiming(
+            context, poll_seconds=POLL_SECONDS, max_running=max_running_per_user
+        )
         self._grace_seconds = grace_seconds
         self._runs: dict[str, JobRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._seats: dict[str, Seats] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
+        self._wakeups: dict[str, Wakeups] = {}  # of those who serve
         self._turns = Turns()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -71,6 +84,7 @@ class Dispatcher:
         self._start(self._every(RENEW_SECONDS, self._renew), "renew leases")
         self._start(self._every(CANCEL_SECONDS, self._look_for_cancels), "look for cancels")
         self._start(self._every(RECLAIM_SECONDS, self._reclaim, at_once=True), "reclaim")
+        self._start(self._every(TELL_SECONDS, self._claiming.tell), "tell charges")
         return self
 
     async def __aexit__(
@@ -117,7 +131,10 @@ class Dispatcher:
         """Begin to serve what this worker has become the driver of; what it let go ends itself."""
         if self._stopped:
             return
-        for instance in self._context.pool.driven():
+        driven = self._context.pool.driven()
+        self._capacity.resize(self._capacity_for(len(driven)))
+        self._claiming.look_again()
+        for instance in driven:
             serving = self._serving.get(instance.id)
             if serving is None or serving.done():
                 # Runs of before, when it was driven here too, still leave the seats they took.
@@ -132,6 +149,7 @@ class Dispatcher:
     async def _serve(self, instance: Instance) -> None:
         seats = self._seats[instance.id]
         async with self._context.bus.wakeups() as wakeups:
+            self._wakeups[instance.id] = wakeups
             while instance.driven:
                 await seats.claimed.acquire()
                 claim = await self._next_claim(instance, wakeups)
@@ -146,57 +164,27 @@ class Dispatcher:
         None once another worker serves it.
         """
         while instance.driven:
+            pause = POLL_SECONDS
             if instance.takes_jobs:
                 async with self._turns.take(self._seats[instance.id].claimed.taken):
                     # Only while asking: who finds nothing must not keep others from it.
                     await self._capacity.acquire()
-                    claim = await self._try_claim(instance)
-                    if claim is not None:
-                        return claim
+                    found = await self._try_claim(instance)
+                    if found is not None and found.claim is not None:
+                        return found.claim
                     self._capacity.release()
-            await wakeups.wait(POLL_SECONDS)
+                if found is not None:
+                    pause = found.wait_seconds
+            if await wakeups.wait(pause):
+                self._claiming.look_again()
         return None
 
-    async def _try_claim(self, instance: Instance) -> Claim | None:
+    async def _try_claim(self, instance: Instance) -> Found | None:
         try:
-            return await self._patiently(lambda: self._claim(instance))
+            return await self._patiently(lambda: self._claiming.next(instance))
         except Exception:
             log.exception("claiming failed in a way nobody foresaw", instance=instance.id)
             return None
-
-    async def _claim(self, instance: Instance) -> Claim | None:
-        context = self._context
-        unknown: set[str] = set()
-
-        def capable(requirement: str) -> bool:
-            if context.capabilities.known(requirement) is None:
-                unknown.add(requirement)
-                return False
-            return context.capabilities.can_run(instance, requirement)
-
-        seat = Seat(instance=instance.id, capable=capable, warm=frozenset())
-
-        async def work(conn: Any) -> Claim | None:
-            return await context.queue.claim(
-                conn, worker=context.worker, seat=seat, choose=choose, lease_ms=context.lease_ms
-            )
-
-        # A power loss may undo a claim: then the job waits as before, and what ComfyUI did for it
-        # is lost. Not to wait for the disk here makes every job some milliseconds shorter.
-        claim = await context.database.run(work, durable=False)
-        if unknown:
-            await self._learn(unknown)
-            if claim is None:
-                return await context.database.run(work, durable=False)
-        return claim
-
-    async def _learn(self, hashes: set[str]) -> None:
-        """Load requirements that another process wrote, or this one before a restart."""
-        context = self._context
-        async with context.database.read() as conn:
-            found = await context.queue.requirements(conn, hashes)
-        for hash, body in found.items():
-            context.capabilities.remember(parse_requirement(hash, body))
 
     def _launch(self, claim: Claim, instance: Instance, *, reattach: bool = False) -> None:
         seats = self._seats_of(instance)
@@ -208,6 +196,8 @@ class Dispatcher:
             if not left:
                 left = True
                 seats.leave()
+                if (wakeups := self._wakeups.get(instance.id)) is not None:
+                    wakeups.wake()  # it may be free sooner than was expected
 
         run = JobRun(
             self._context,
@@ -229,6 +219,7 @@ class Dispatcher:
             if self._runs.get(claim.job.id) is run:
                 del self._runs[claim.job.id]
                 instance.usage.work.left(claim.job.id)
+            self._claiming.ended(claim.job.id, run.executed_ms)
             if not self._runs:
                 self._idle.set()
             if not reattach:

@@ -42,6 +42,11 @@ class Stopwatch:
     def end(self) -> None:
         self.executed_at = self.clock()
 
+    @property
+    def executed_ms(self) -> float | None:
+        """From the first message of the run to its last; None where it wasn't run here."""
+        return None if self.executed_at is None else (self.executed_at - self.started_at) * 1000
+
     def timings(self, job: Job) -> dict[str, int]:
         now = self.clock()
         executed = self.executed_at or now

@@ -116,6 +116,11 @@ class JobRun:
         return self._teller.progress
 
     @property
+    def executed_ms(self) -> float | None:
+        """How long the instance worked at it here; None where it didn't."""
+        return self._stopwatch.executed_ms
+
+    @property
     def at_instance(self) -> bool:
         """True from just before the POST: whoever takes over must look for the prompt."""
         return self._submitted
@@ -297,11 +302,17 @@ class JobRun:
             await discard(context, collected.assets)
             return
         await self._publication.forget()
-        context.estimates.learn(job.workflow, plan.variant, timings["execute_ms"])
         if spooled is None:
-            self._instance.usage.work.learn(job.workflow, plan.variant, timings["execute_ms"])
-            self._instance.usage.worked()
+            self._learn(plan.variant, timings["execute_ms"])
         self._tell_finished(outputs, timings)
+
+    def _learn(self, variant: str, execute_ms: float) -> None:
+        """Note what the run took without the loading of models, which has its own estimate."""
+        workflow, usage = self.job.workflow, self._instance.usage
+        run_ms = max(execute_ms - usage.warmth.took_ms(self.prompt_id), 0.0)
+        self._context.estimates.learn(workflow, variant, run_ms, instance=self._instance.id)
+        usage.work.learn(workflow, variant, run_ms)
+        usage.worked()
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
