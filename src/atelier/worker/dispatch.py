@@ -68,7 +68,7 @@ class Dispatcher:
             self._seats[instance.id] = Seats(self._context.clock)
             self._start(self._serve(instance), f"serve {instance.id}")
         self._start(self._every(RENEW_SECONDS, self._renew), "renew leases")
-        self._start(self._every(CANCEL_SECONDS, self._look_for_cancels), "look for cancels")
+        self._start(self._watch_cancels(), "look for cancels")
         self._start(self._every(RECLAIM_SECONDS, self._reclaim, at_once=True), "reclaim")
         return self
 
@@ -233,6 +233,12 @@ class Dispatcher:
         for id in renewed.cancel_requested:
             runs[id].stop("cancelled")
 
+    async def _watch_cancels(self) -> None:
+        async with self._context.bus.wakeups("cancel") as wakeups:
+            await self._every(
+                CANCEL_SECONDS, self._look_for_cancels, pause=lambda: wakeups.wait(CANCEL_SECONDS)
+            )
+
     async def _look_for_cancels(self) -> None:
         if not self._runs:
             return
@@ -277,7 +283,12 @@ class Dispatcher:
         context.bus.wake()
 
     async def _every(
-        self, seconds: float, work: Callable[[], Awaitable[None]], *, at_once: bool = False
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[None]],
+        *,
+        at_once: bool = False,
+        pause: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         if not at_once:
             await asyncio.sleep(seconds)
@@ -288,7 +299,7 @@ class Dispatcher:
                 log.warning("the database is away", reason=error.message)
             except Exception:
                 log.exception("keeping the leases failed in a way nobody foresaw")
-            await asyncio.sleep(seconds)
+            await (asyncio.sleep(seconds) if pause is None else pause())
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T | None:
         """The result of ``work``, or None when the database is away: then after a second."""
