@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import (
@@ -16,10 +18,11 @@ from pathlib import Path
 
 import structlog
 
+from atelier import __version__
 from atelier.api.webhooks import native_webhook, webhook_renderers
+from atelier.app.between import open_bus, open_limiter
 from atelier.database import Database
 from atelier.errors import ConfigurationError
-from atelier.events.memory import MemoryBus
 from atelier.events.redis import redis_version
 from atelier.jobs.queue import JobQueue
 from atelier.media.asset import is_derivative
@@ -30,11 +33,13 @@ from atelier.media.named_inputs import NamedInputs
 from atelier.outbound import GuardedSession
 from atelier.pool.pool import Pool, client_id
 from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
+from atelier.presence import ProcessRecord, Register, installation_id
 from atelier.service import Assets, Files, Generations, Notices, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.planning import Planner
 from atelier.service.positions import PositionTeller
+from atelier.service.presence import Presence
 from atelier.service.relay import Relay
 from atelier.settings import Settings
 from atelier.storage.objects import open_store
@@ -146,7 +151,10 @@ async def application(
         owner = stack.enter_context(worker_identity(settings.data_dir / "workers"))
         if not worker:
             owner = f"{owner}-api"
-        bus = MemoryBus()
+        new_id = secrets.token_hex(8)
+        installation = await database.run(lambda conn: installation_id(conn, new_id))
+        bus = await stack.enter_async_context(open_bus(settings, database, installation))
+        limiter = await stack.enter_async_context(open_limiter(settings, installation))
         redis_url = settings.redis_url
         pool, is_embedded = await _open_pool(stack, settings, owner, embedded=embedded)
         folders = [settings.workflows_dir] if settings.workflows_dir else []
@@ -252,11 +260,25 @@ async def application(
         # Beside a worker too: others may share the database, and run what is listened to here.
         await stack.enter_async_context(_background(relay.run(), "relay"))
         await stack.enter_async_context(_background(workflows.run(), "workflows"))
+        presence = Presence(
+            database=database,
+            register=Register(),
+            me=ProcessRecord(
+                id=owner,
+                role="api" if not worker else "up" if embedded else "worker",
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=__version__,
+                running=0,
+            ),
+            running=lambda: dispatcher.running if dispatcher else 0,
+        )
+        await stack.enter_async_context(presence.shown())
         positions = PositionTeller(database=database, queue=queue, bus=bus, estimates=estimates)
         await stack.enter_async_context(_background(positions.run(), "positions"))
         yield Application(
             settings=settings,
-            services=Services(generations, assets, overview, workflows, files),
+            services=Services(generations, assets, overview, workflows, files, presence, limiter),
             pool=pool,
             database=database,
             store=store,

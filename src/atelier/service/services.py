@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from atelier.limits import Limiter
 from atelier.service.assets import Assets
 from atelier.service.files import Files
 from atelier.service.generations import Generations
 from atelier.service.overview import Overview
+from atelier.service.presence import Presence
 from atelier.service.workflows import Workflows
 
 
@@ -16,3 +18,5 @@ class Services:
     overview: Overview
     workflows: Workflows
     files: Files
+    presence: Presence
+    limiter: Limiter | None = None  # of submissions

@@ -1,12 +1,12 @@
-"""/v1/instances and /v1/stats."""
+"""/v1/instances, /v1/workers and /v1/stats."""
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from atelier.api.documents import PROBLEMS
 from atelier.api.json import Json
-from atelier.api.native.models import InstanceListModel, StatsModel
-from atelier.api.native.render import instance_json, stats_json
+from atelier.api.native.models import InstanceListModel, StatsModel, WorkerListModel
+from atelier.api.native.render import instance_json, stats_json, worker_json
 from atelier.service import Services
 
 
@@ -16,6 +16,12 @@ def state_router(services: Services) -> APIRouter:
     @router.get("/instances", response_model=InstanceListModel, summary="List ComfyUI instances")
     async def list_instances() -> Response:
         return Json({"instances": [instance_json(one) for one in services.overview.instances()]})
+
+    @router.get("/workers", response_model=WorkerListModel, summary="List API and worker processes")
+    async def list_workers() -> Response:
+        """Those that share the database; who has been silent for an hour is forgotten."""
+        processes = await services.presence.processes()
+        return Json({"workers": [worker_json(one) for one in processes]})
 
     @router.get("/stats", response_model=StatsModel, summary="Counts, rates and times")
     async def get_stats() -> Response:
