@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from atelier.events.event import Order
 
-# (job, user): events of a job, else of a user, else all.
-Topic = tuple[str | None, str | None]
+# What is listened to, (job, user): events of a job, else of a user, else all.
+About = tuple[str | None, str | None]
 
 LINGER_SECONDS = 120.0
 MOST_LINGERING = 10_000
 
 
-def topic_of(job: str | None, user: str | None) -> Topic:
+def topic_of(job: str | None, user: str | None) -> About:
     """A job's events are the same for whichever user they are asked for."""
     return (job, None) if job is not None else (None, user)
 
@@ -42,11 +42,11 @@ class Interest:
         self._linger_seconds = linger_seconds
         self._most_lingering = most_lingering
         self.on_change: Callable[[], None] = lambda: None
-        self._held: dict[Topic, _Held] = {}
-        self._left: dict[Topic, None] = {}  # in the order of leaving
+        self._held: dict[About, _Held] = {}
+        self._left: dict[About, None] = {}  # in the order of leaving
 
     @contextmanager
-    def holding(self, topic: Topic, now: Order) -> Iterator[None]:
+    def holding(self, topic: About, now: Order) -> Iterator[None]:
         held = self._held.get(topic)
         if held is None:
             held = self._held[topic] = _Held(since=now)
@@ -62,17 +62,17 @@ class Interest:
                 self._left[topic] = None
                 self._forget()
 
-    def topics(self) -> frozenset[Topic]:
+    def topics(self) -> frozenset[About]:
         self._forget()
         return frozenset(self._held)
 
-    def since(self, topic: Topic) -> Order | None:
+    def since(self, topic: About) -> Order | None:
         """From when on everything about ``topic`` is known here; None: it isn't."""
         self._forget()
         held = self._held.get(topic)
         return None if held is None else held.since
 
-    def begin_again(self, now: Order, topic: Topic | None = None) -> None:
+    def begin_again(self, now: Order, topic: About | None = None) -> None:
         """Something may have been missed before ``now``, of ``topic`` or of all."""
         for held in self._held.values() if topic is None else filter(None, [self._held.get(topic)]):
             held.since = now

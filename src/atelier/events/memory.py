@@ -6,8 +6,8 @@ All methods belong to the event loop's thread.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Final
 
 from atelier.events.bus import WAKES, Wake, Watched
@@ -20,7 +20,7 @@ from atelier.events.event import (
     parse_id,
     tag_of,
 )
-from atelier.events.interest import Interest, topic_of
+from atelier.events.interest import About, Interest, topic_of
 from atelier.events.recent import Recent
 from atelier.events.subscription import MemorySubscription
 from atelier.events.topic import Topic
@@ -114,12 +114,17 @@ class MemoryBus:
                 send("news")
         return self.publish_here(event)
 
-    def publish_here(self, event: Event) -> Event:
+    def moment(self) -> Order:
+        """Later than everything that was told here, and earlier than all that will be."""
         now_ms = self._clock_ms()
         milliseconds, sequence = self._last
         # Ids rise even when the clock is set back.
         self._last = (now_ms, 0) if now_ms > milliseconds else (milliseconds, sequence + 1)
-        event = event.stamped(self._id(), now_ms)
+        return self._last
+
+    def publish_here(self, event: Event) -> Event:
+        self.moment()
+        event = event.stamped(self._id(), self._clock_ms())
         self._recent.add(event)
         if self._topics:
             for topic in self._topics_of(event):
@@ -160,24 +165,32 @@ class MemoryBus:
         nodes: bool = False,
     ) -> AsyncIterator[MemorySubscription]:
         last = self._known_since(last_event_id, job, user)
-        subscription = MemorySubscription(
-            since=self._id(),
-            now_ms=self._clock_ms(),
-            missed=self._recent.since(last, job=job, user=user),
-            backlog=self._backlog,
-        )
-        key = (job, user, _CHOICES[nodes + 2 * previews])
+        with self._holding(topic_of(job, user)):
+            subscription = MemorySubscription(
+                since=self._id(),
+                now_ms=self._clock_ms(),
+                missed=self._recent.since(last, job=job, user=user),
+                backlog=self._backlog,
+            )
+            with self._listening(subscription, (job, user, _CHOICES[nodes + 2 * previews])):
+                yield subscription
+
+    def _holding(self, topic: About) -> AbstractContextManager[None]:
+        if self._interest is None:
+            return nullcontext()
+        return self._interest.holding(topic, self.moment())
+
+    @contextmanager
+    def _listening(self, subscription: MemorySubscription, key: _Key) -> Iterator[None]:
         topic = self._topics.get(key)
         if topic is None:
             topic = self._topics[key] = Topic(
-                of_job=job is not None, seconds_per_listener=self._seconds_per_listener
+                of_job=key[0] is not None, seconds_per_listener=self._seconds_per_listener
             )
         topic.listeners[subscription] = None
         self._listeners += 1
-        interest = self._interest
         try:
-            with interest.holding(topic_of(job, user), self._last) if interest else nullcontext():
-                yield subscription
+            yield
         finally:
             subscription.close()
             self._listeners -= 1

@@ -1,5 +1,6 @@
 """Counting for all processes together, in Redis; without it each process counts for itself."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -18,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 0.25  # a submission waits no longer for a count
 AWAY_SECONDS = 2.0  # so long nobody asks again
+CONNECTIONS = 8
 
 # KEYS: a state for each policy; ARGV: cost, then quota and window in ms of each. Either all states
 # move or none. Answers whether they did, and how far ahead of now each was before, in ms. The time
@@ -66,6 +68,7 @@ class RedisLimiter:
         self._away_until = float("-inf")
         self._client: Redis | None = None
         self._script: Any = None
+        self._places = asyncio.Semaphore(CONNECTIONS)
 
     async def __aenter__(self) -> Self:
         try:
@@ -97,7 +100,8 @@ class RedisLimiter:
         ]
         figures = [figure for one in policies for figure in (one.quota, one.window_ms)]
         try:
-            allowed, *before = await self._script(keys=keys, args=[cost, *figures])
+            async with self._places:
+                allowed, *before = await self._script(keys=keys, args=[cost, *figures])
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = self._clock() + AWAY_SECONDS
             log.warning("Redis is away; each process counts for itself", reason=str(error))

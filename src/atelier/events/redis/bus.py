@@ -19,7 +19,7 @@ import structlog
 
 from atelier.events.bus import WAKES, Wake, Watched
 from atelier.events.event import Event, Order
-from atelier.events.interest import Interest, Topic, topic_of
+from atelier.events.interest import About, Interest, topic_of
 from atelier.events.memory import MemoryBus, MemoryWakeups
 from atelier.events.redis.link import Link, connection_errors
 from atelier.events.redis.outgoing import Outgoing
@@ -54,7 +54,7 @@ class RedisBus:
         self._link: Link | None = None
         self._wakes = {self._channels.wake(what): what for what in WAKES}
         self._waiting: Counter[Wake] = Counter()
-        self._topics: dict[str, Topic] = {}
+        self._topics: dict[str, About] = {}
         interest.on_change = self._channels_changed
         self._keeping: asyncio.Task[None] | None = None
 
@@ -146,7 +146,7 @@ class RedisBus:
             for kind, asked in ((PREVIEWS, previews), (NODES, nodes))
             if asked
         ]
-        with self._interest.holding(topic, self.newest), self._extra(wanted):
+        with self._interest.holding(topic, self._here.moment()), self._extra(wanted):
             if self._link is not None:
                 confirming = [self._channels.of_topic(topic), *wanted]
                 await self._link.confirmed(confirming, CONFIRM_SECONDS)
@@ -250,7 +250,7 @@ class RedisBus:
 
     def _missed_some(self) -> None:
         """Listeners may have missed something: the record tells, and nobody goes on from an id."""
-        self._interest.begin_again(self.newest)
+        self._interest.begin_again(self._here.moment())
         for what in WAKES:
             self._here.wake_here(what)
 
@@ -258,4 +258,4 @@ class RedisBus:
         """Redis has confirmed ``channel``: events before this may have been missed."""
         topic = self._topics.get(channel)
         if topic is not None:
-            self._interest.begin_again(self.newest, topic)
+            self._interest.begin_again(self._here.moment(), topic)

@@ -8,7 +8,7 @@ import orjson
 
 from atelier.events.bus import Wake
 from atelier.events.event import EVENT_TYPES, OPTIONAL_TYPES, Event
-from atelier.events.interest import Topic
+from atelier.events.interest import About
 
 # Events that every listener of a topic gets, and those that some ask for, each on its channel.
 EVENTS, PREVIEWS, NODES = "events", "previews", "nodes"
@@ -35,7 +35,7 @@ class Channels:
     def wake(self, what: Wake) -> str:
         return f"{self._prefix}wake:{what}"
 
-    def of_topic(self, topic: Topic, kind: str = EVENTS) -> str:
+    def of_topic(self, topic: About, kind: str = EVENTS) -> str:
         job, user = topic
         if job is not None:
             return f"{self._prefix}{kind}:job:{job}"
@@ -44,7 +44,7 @@ class Channels:
     def of_event(self, event: Event) -> tuple[str, ...]:
         """Where somebody may listen to ``event``."""
         kind = _KIND_OF[event.type] if event.type in OPTIONAL_TYPES else EVENTS
-        topics: Iterable[Topic] = ((event.job, None), (None, event.user), (None, None))
+        topics: Iterable[About] = ((event.job, None), (None, event.user), (None, None))
         return tuple(self.of_topic(topic, kind) for topic in topics)
 
 
