@@ -83,8 +83,8 @@ async def test_service_keeps_it_there_while_it_runs(database, register, monkeypa
 
     async def shows(number):
         async with asyncio.timeout(10):
-            while [one.running for one in await presence.processes()] != [number]:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110  (the table tells nobody)
+            while [one.running for one in await presence.processes()] != [number]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     async with presence.shown():
         await shows(1)
