@@ -12,6 +12,7 @@ from atelier.api import problems
 from atelier.api.documents import install_pages
 from atelier.api.health import health_router
 from atelier.api.json import Json
+from atelier.api.limits import RateLimitHeaders
 from atelier.api.middleware import BodyLimit, RequestLog
 from atelier.api.native import native_router
 from atelier.api.openapi import document
@@ -78,6 +79,7 @@ def create_api(
         redoc_url=None,
         middleware=[
             Middleware(RequestLog, shapes=shapes),
+            Middleware(RateLimitHeaders),
             Middleware(BodyLimit, max_bytes=max_body_bytes),
         ],
     )

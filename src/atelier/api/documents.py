@@ -57,6 +57,8 @@ PROBLEMS_OF_STATE: dict[int | str, dict[str, Any]] = {
     **PROBLEMS_OF_ONE,
     409: _problem("Its state doesn't allow that."),
 }
+# Marks the calls that submit work, which may be refused with 429; ``openapi_extra`` of a route.
+LIMITED: dict[str, Any] = {"x-rate-limited": True}
 KEY_REUSED: dict[int | str, dict[str, Any]] = {
     409: _problem("The `Idempotency-Key` was used for another request."),
 }

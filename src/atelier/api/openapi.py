@@ -51,6 +51,8 @@ def _add_refusals(operation: dict[str, Any]) -> None:
         "404": any(one["in"] == "path" for one in operation.get("parameters", ()))
         and "There is no such thing.",
         "413": body and "The body is too large.",
+        "429": operation.get("x-rate-limited")
+        and "Too much was submitted; try again after `Retry-After` seconds.",
     }
     for status, description in may.items():
         if description:

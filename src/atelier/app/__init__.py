@@ -1,7 +1,6 @@
 """The composition root: picks the adapters, wires services and faces, runs them together."""
 
 from atelier.app.composition import (
-    DEFAULT_COMFYUI,
     Application,
     application,
     check_data_dir,
@@ -10,6 +9,7 @@ from atelier.app.composition import (
     service_url,
     webhook_secret,
 )
+from atelier.app.instances import DEFAULT_COMFYUI
 from atelier.app.serving import listen, serving, stop_signals
 
 __all__ = [

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import secrets
 import socket
 import time
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -18,10 +18,12 @@ from pathlib import Path
 
 import structlog
 
+from atelier import __version__
 from atelier.api.webhooks import native_webhook, webhook_renderers
+from atelier.app.between import open_bus, open_limiter
+from atelier.app.instances import configured_pool
 from atelier.database import Database
 from atelier.errors import ConfigurationError
-from atelier.events.memory import MemoryBus
 from atelier.events.redis import redis_version
 from atelier.jobs.queue import JobQueue, Limits
 from atelier.media.asset import is_derivative
@@ -31,15 +33,15 @@ from atelier.media.fetch import Fetcher
 from atelier.media.named_inputs import NamedInputs
 from atelier.outbound import GuardedSession
 from atelier.pool.membership import Membership
-from atelier.pool.places import place_of
 from atelier.pool.pool import Pool, client_id
-from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
+from atelier.presence import ProcessRecord, Register, installation_id
 from atelier.service import Assets, Files, Generations, Notices, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.instances import Instances
 from atelier.service.planning import Planner
 from atelier.service.positions import PositionTeller
+from atelier.service.presence import Presence
 from atelier.service.relay import Relay
 from atelier.settings import Settings
 from atelier.storage.objects import open_store
@@ -57,7 +59,6 @@ from atelier.workflows.library import Library
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_COMFYUI = "http://127.0.0.1:8188"  # where ComfyUI listens unless told otherwise
 FIRST_CONTACT_SECONDS = 10.0
 
 
@@ -151,11 +152,14 @@ async def application(
         owner = stack.enter_context(worker_identity(settings.data_dir / "workers"))
         if not worker:
             owner = f"{owner}-api"
-        bus = MemoryBus()
+        new_id = secrets.token_hex(8)
+        installation = await database.run(lambda conn: installation_id(conn, new_id))
+        bus = await stack.enter_async_context(open_bus(settings, database, installation))
+        limiter = await stack.enter_async_context(open_limiter(settings, installation))
         redis_url = settings.redis_url
         # An SQLite file is used by one machine, which may then call itself 127.0.0.1.
         host, shared = socket.gethostname(), database.dialect != "sqlite"
-        pool, is_embedded, is_there = await _configured_pool(
+        pool, is_embedded, is_there = await configured_pool(
             stack, settings, owner, embedded=embedded, host=host, shared=shared
         )
         membership = await stack.enter_async_context(
@@ -285,11 +289,27 @@ async def application(
         # Beside a worker too: others may share the database, and run what is listened to here.
         await stack.enter_async_context(_background(relay.run(), "relay"))
         await stack.enter_async_context(_background(workflows.run(), "workflows"))
+        presence = Presence(
+            database=database,
+            register=Register(),
+            me=ProcessRecord(
+                id=owner,
+                role="api" if not worker else "up" if embedded else "worker",
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=__version__,
+                running=0,
+            ),
+            running=lambda: dispatcher.running if dispatcher else 0,
+        )
+        await stack.enter_async_context(presence.shown())
         positions = PositionTeller(database=database, queue=queue, bus=bus, estimates=estimates)
         await stack.enter_async_context(_background(positions.run(), "positions"))
         yield Application(
             settings=settings,
-            services=Services(generations, assets, overview, workflows, files, instances),
+            services=Services(
+                generations, assets, overview, workflows, files, instances, presence, limiter
+            ),
             pool=pool,
             database=database,
             store=store,
@@ -324,48 +344,6 @@ def _capacity(settings: Settings, instances: int) -> int:
     if settings.seats_are_fixed:
         return settings.max_concurrent_tasks
     return max(settings.max_concurrent_tasks, 5 * instances)
-
-
-async def _configured_pool(
-    stack: AsyncExitStack,
-    settings: Settings,
-    owner: str,
-    *,
-    embedded: bool,
-    host: str,
-    shared: bool,
-) -> tuple[Pool, bool, bool]:
-    """The configured instances, and the embedded engine where it is wanted or needed.
-
-    Also whether it is, and whether any of all answers. ``host`` is this machine; ``shared``:
-    others may use the same database.
-    """
-    urls = list(settings.comfyui_urls)
-    mode = settings.embedded_engine if embedded else "never"
-    if not urls and mode == "auto" and await comfyui_answers(DEFAULT_COMFYUI, 1.0):
-        urls = [DEFAULT_COMFYUI]
-    answering = await asyncio.gather(*(comfyui_answers(url) for url in urls))
-    with_engine = mode == "always" or (mode == "auto" and not any(answering))
-    pool = Pool()
-    for url in urls:
-        id, bound_to = place_of(url, host=host, shared=shared)
-        pool.add(
-            url,
-            client_id(owner, url, base=settings.comfyui_client_id),
-            id=id,
-            origin="config" if bound_to is None or not shared else "sidecar",
-            host=bound_to,
-        )
-    if with_engine:
-        engine = await stack.enter_async_context(EmbeddedEngine(settings.data_dir / "engine"))
-        own_id = client_id(owner, "embedded", base=settings.comfyui_client_id)
-        id = "embedded"
-        if shared:
-            # Two data folders of one machine have an engine each.
-            folder = zlib.crc32(str(settings.data_dir.absolute()).encode())
-            id = f"embedded-{folder:08x}@{host}"
-        pool.add(engine.url, own_id, id=id, embedded=True, host=host)
-    return pool, with_engine, with_engine or any(answering)
 
 
 @asynccontextmanager

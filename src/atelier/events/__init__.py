@@ -1,7 +1,7 @@
 """What happens to jobs, told to whoever listens. Nothing here is a record: that is SQL."""
 
 from atelier.events.batch import Batch
-from atelier.events.bus import Bus, SlowSubscriber, Subscription, Wakeups
+from atelier.events.bus import Bus, SlowSubscriber, Subscription, Wake, Wakeups
 from atelier.events.event import (
     COALESCED_TYPES,
     EVENT_TYPES,
@@ -34,6 +34,7 @@ __all__ = [
     "EventType",
     "SlowSubscriber",
     "Subscription",
+    "Wake",
     "Wakeups",
     "cancelled",
     "executed",

@@ -3,11 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from atelier.errors import Unavailable
 from atelier.events.batch import Batch
-from atelier.events.event import Event
+from atelier.events.event import Event, Order
+
+# claim: there may be something to claim. cancel: a running job is to be cancelled. news: something
+# may have happened that listeners here haven't been told. Each means: look at the record.
+Wake = Literal["claim", "cancel", "news"]
+WAKES: tuple[Wake, ...] = get_args(Wake)
 
 
 class SlowSubscriber(Unavailable):
@@ -62,7 +67,10 @@ class Subscription(Protocol):
 
 
 class Wakeups(Protocol):
-    """A waiter's own memory of being woken: a wake between two waits isn't lost."""
+    """A waiter's own memory of being woken: a wake between two waits isn't lost.
+
+    A wake may get lost on its way from another process: who waits looks now and then anyway.
+    """
 
     async def wait(self, timeout_seconds: float) -> bool:
         """True as soon as somebody has called ``wake`` since the last wait; False after time."""
@@ -75,30 +83,56 @@ class Wakeups(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What listeners have asked for by name."""
+    """What listeners have asked for by name, or did until a moment ago."""
 
     jobs: frozenset[str]
     users: frozenset[str]
 
 
 class Bus(Protocol):
-    """Events between the parts of one process, or of several."""
+    """Events between the parts of one process, or of several. Nothing here waits or raises."""
 
     @property
     def listeners(self) -> int:
-        """How many listen now: with none, nobody needs to look for news."""
+        """How many listen in this process now: with none, nobody needs to look for news."""
+        ...
+
+    @property
+    def may_be_heard(self) -> bool:
+        """Whether somebody, here or elsewhere, may hear what is published."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether what other processes publish arrives here."""
+        ...
+
+    @property
+    def newest(self) -> Order:
+        """That of the newest event that was told here."""
         ...
 
     def watched(self) -> Watched:
-        """The jobs and users that somebody in this process listens to."""
+        """The jobs and users that somebody in this process listens to.
+
+        Those who left a moment ago may come back with their last id, so they count too.
+        """
         ...
 
     def progress_of(self, job: str) -> Event | None:
         """The newest ``progress`` that was told here of a job that runs: the record lags behind."""
         ...
 
+    def last_of(self, job: str) -> Event | None:
+        """The newest event that was told here of ``job``, not counting progress and places."""
+        ...
+
     def publish(self, event: Event) -> Event:
         """Stamp and tell; returns the stamped event at once, whoever listens."""
+        ...
+
+    def publish_here(self, event: Event) -> Event:
+        """The same, but to this process alone: others find it out for themselves."""
         ...
 
     def subscribe(
@@ -114,11 +148,13 @@ class Bus(Protocol):
 
         Pictures of the work so far only with ``previews``, what each node does with ``nodes``.
         Listening begins when the context is entered, so state read after that can't miss any.
+        Only an id from this process, of what has been listened to here ever since, can be gone
+        on from.
         """
         ...
 
-    def wake(self) -> None:
-        """There may be something to claim."""
+    def wake(self, what: Wake = "claim") -> None:
+        """Let all look who wait for ``what``, in this process and others."""
         ...
 
-    def wakeups(self) -> AbstractAsyncContextManager[Wakeups]: ...
+    def wakeups(self, what: Wake = "claim") -> AbstractAsyncContextManager[Wakeups]: ...

@@ -50,7 +50,10 @@ Order = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to ``job``. The bus stamps ``id`` ("ms-seq", rising) and ``at_ms``."""
+    """What happened to ``job``. The bus stamps ``id`` ("ms-seq-tag", rising) and ``at_ms``.
+
+    ``tag`` is of the process that stamped it: what it has told says nothing of what others have.
+    """
 
     type: EventType
     job: str
@@ -85,10 +88,16 @@ class Event:
 
 def parse_id(text: str | None) -> Order | None:
     """``(ms, seq)`` of an event id; None when it isn't one, as a stranger may send anything."""
-    milliseconds, _, sequence = (text or "").partition("-")
-    if not (_is_number(milliseconds) and _is_number(sequence)):
+    milliseconds, _, rest = (text or "").partition("-")
+    sequence, _, tag = rest.partition("-")
+    if "-" in tag or not (_is_number(milliseconds) and _is_number(sequence)):
         return None
     return int(milliseconds), int(sequence)
+
+
+def tag_of(text: str | None) -> str:
+    """Which process stamped an event id; empty when it isn't one."""
+    return (text or "").partition("-")[2].partition("-")[2]
 
 
 def _is_number(text: str) -> bool:

@@ -27,6 +27,11 @@ class _Trail:
             self.lost = oldest.order
         self.ended_ms = event.at_ms if event.type in TERMINAL_TYPES else None
 
+    @property
+    def last(self) -> Event | None:
+        newest = reversed(self.events.values())
+        return next((event for event in newest if event.type not in COALESCED_TYPES), None)
+
 
 class Recent:
     """Answers what came after an id, or that it no longer knows.
@@ -66,6 +71,11 @@ class Recent:
         """The newest progress of ``job``, unless it has ended since."""
         trail = self._trails.get(job)
         return None if trail is None or trail.ended_ms is not None else trail.events.get("progress")
+
+    def last(self, job: str) -> Event | None:
+        """The newest event of ``job`` but progress and position."""
+        trail = self._trails.get(job)
+        return None if trail is None else trail.last
 
     def since(
         self, last: Order | None, *, job: str | None, user: str | None

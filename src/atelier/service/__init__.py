@@ -6,6 +6,7 @@ from atelier.service.fitting import Fitted, Wish
 from atelier.service.generations import Generations
 from atelier.service.notices import Notices
 from atelier.service.overview import Overview
+from atelier.service.presence import Presence
 from atelier.service.services import Services
 from atelier.service.submission import Submission
 from atelier.service.views import (
@@ -50,6 +51,7 @@ __all__ = [
     "Notices",
     "OutputView",
     "Overview",
+    "Presence",
     "QueuedPrompt",
     "QueuesView",
     "Services",

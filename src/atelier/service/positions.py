@@ -50,7 +50,7 @@ class PositionTeller:
             before = self._told.get(job.id)
             if before is not None and before != position:
                 eta = self._estimates.eta_seconds(job, position)
-                self._bus.publish(
+                self._bus.publish_here(
                     events.position(job.id, job.user, position=position, eta_seconds=eta)
                 )
         self._told = told

@@ -8,6 +8,7 @@ import structlog
 from atelier.database import Database, DatabaseUnavailable
 from atelier.events import event as events
 from atelier.events.bus import Bus
+from atelier.events.event import Order
 from atelier.jobs.job import TERMINAL, Job
 from atelier.jobs.queue import JobQueue
 from atelier.service.views import OutputView
@@ -15,13 +16,21 @@ from atelier.service.views import OutputView
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 0.5
+CONNECTED_SECONDS = 2.0  # where workers tell by themselves, and only losses are to be found
+LEAST_SECONDS = 0.05
+TOLD_AS = {
+    "succeeded": "finished",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "queued": "retrying",
+}
 
 
 class Relay:
     """Polls the jobs that somebody listens to, with two queries for all listeners.
 
-    ``worker`` is the one of this process, which tells about its jobs itself; ``own`` gives the
-    ids of those that it runs.
+    What the bus has told already isn't told again. ``worker`` is the one of this process, which
+    tells about its jobs itself; ``own`` gives the ids of those that it runs.
     """
 
     def __init__(
@@ -47,14 +56,16 @@ class Relay:
             self._submitted.add(job)
 
     async def run(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await self._look()
-            except DatabaseUnavailable:
-                continue
-            except Exception:
-                log.exception("relaying failed in a way nobody foresaw")
+        async with self._bus.wakeups("news") as news:
+            while True:
+                await asyncio.sleep(LEAST_SECONDS)
+                await news.wait(CONNECTED_SECONDS if self._bus.connected else EVERY_SECONDS)
+                try:
+                    await self._look()
+                except DatabaseUnavailable:
+                    continue
+                except Exception:
+                    log.exception("relaying failed in a way nobody foresaw")
 
     async def _look(self) -> None:
         watched = self._bus.watched()
@@ -62,6 +73,7 @@ class Relay:
             self._seen.clear()
             self._submitted.clear()
             return
+        began = self._bus.newest
         async with self._database.read() as conn:
             live = await self._queue.live_ids(conn, watched.users)
             ending = {id for id, state in self._seen.items() if state[0] not in TERMINAL}
@@ -75,9 +87,22 @@ class Relay:
                 continue
             # Its listener began with a snapshot, but it may have moved on since then.
             if job.id in known or job.status != "queued":
-                for event in _events_of(job):
-                    self._bus.publish(event)
+                for event in self._news_of(job, began):
+                    self._bus.publish_here(event)
         self._submitted -= known.keys() | self._seen.keys()
+
+    def _news_of(self, job: Job, began: Order) -> list[events.Event]:
+        """What the record says and listeners don't know; it was read after ``began``."""
+        last, told = self._bus.last_of(job.id), self._bus.progress_of(job.id)
+        if last is not None and last.type == TOLD_AS.get(job.status):
+            return []
+        if last is not None and last.ends and job.status not in TERMINAL:
+            if last.order > began:
+                return []  # it ended while we were reading
+            return [events.queued(job.id, job.user), *_events_of(job)]
+        if job.status == "running" and told is not None:
+            return [] if told.data["percent"] >= job.progress.percent else _events_of(job)
+        return _events_of(job)
 
 
 def _events_of(job: Job) -> list[events.Event]:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from atelier.limits import Limiter
 from atelier.service.assets import Assets
 from atelier.service.files import Files
 from atelier.service.generations import Generations
 from atelier.service.instances import Instances
 from atelier.service.overview import Overview
+from atelier.service.presence import Presence
 from atelier.service.workflows import Workflows
 
 
@@ -18,3 +20,5 @@ class Services:
     workflows: Workflows
     files: Files
     instances: Instances
+    presence: Presence
+    limiter: Limiter | None = None  # of submissions

@@ -102,4 +102,6 @@ class Stopping(ABC):
         if outcome == "cancelled":
             view = await self.get(id)
             self._bus.publish(events.cancelled(id, view.job.user))
+        elif outcome == "requested":
+            self._bus.wake("cancel")
         return outcome

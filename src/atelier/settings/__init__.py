@@ -103,8 +103,8 @@ class Settings(StorageSettings, SharingSettings):
     redis_address: SecretStr | None = Field(
         None,
         validation_alias="REDIS_URL",
-        description="redis://[:PASSWORD@]HOST[:PORT][/NUMBER]; looked at by /health and "
-        "`atelier doctor`.",
+        description="redis://[:PASSWORD@]HOST[:PORT][/NUMBER]; carries "
+        "wake-ups, events and counts between processes; no job depends on it.",
     )
     redis_host: str | None = Field(
         None, validation_alias="REDIS_HOST", description="Host of a Redis server."
@@ -192,6 +192,18 @@ class Settings(StorageSettings, SharingSettings):
         gt=0,
         validation_alias="ATELIER_OUTPUT_DAYS",
         description="What jobs made is swept after so many days; their records stay.",
+    )
+    requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="ATELIER_REQUESTS_PER_MINUTE",
+        description="Submissions a minute of one user, or of one address where no user is named.",
+    )
+    all_requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="ATELIER_ALL_REQUESTS_PER_MINUTE",
+        description="Submissions a minute of all users together.",
     )
     job_timeout_seconds: float = Field(
         1800,

@@ -82,7 +82,7 @@ class Dispatcher:
         self._serve_what_is_driven()
         self._context.pool.on_change(self._serve_what_is_driven)
         self._start(self._every(RENEW_SECONDS, self._renew), "renew leases")
-        self._start(self._every(CANCEL_SECONDS, self._look_for_cancels), "look for cancels")
+        self._start(self._watch_cancels(), "look for cancels")
         self._start(self._every(RECLAIM_SECONDS, self._reclaim, at_once=True), "reclaim")
         self._start(self._every(TELL_SECONDS, self._claiming.tell), "tell charges")
         return self
@@ -251,6 +251,12 @@ class Dispatcher:
         for id in renewed.cancel_requested:
             runs[id].stop("cancelled")
 
+    async def _watch_cancels(self) -> None:
+        async with self._context.bus.wakeups("cancel") as wakeups:
+            await self._every(
+                CANCEL_SECONDS, self._look_for_cancels, pause=lambda: wakeups.wait(CANCEL_SECONDS)
+            )
+
     async def _look_for_cancels(self) -> None:
         if not self._runs:
             return
@@ -301,7 +307,12 @@ class Dispatcher:
         context.bus.wake()
 
     async def _every(
-        self, seconds: float, work: Callable[[], Awaitable[None]], *, at_once: bool = False
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[None]],
+        *,
+        at_once: bool = False,
+        pause: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         if not at_once:
             await asyncio.sleep(seconds)
@@ -312,7 +323,7 @@ class Dispatcher:
                 log.warning("the database is away", reason=error.message)
             except Exception:
                 log.exception("keeping the leases failed in a way nobody foresaw")
-            await asyncio.sleep(seconds)
+            await (asyncio.sleep(seconds) if pause is None else pause())
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T | None:
         """The result of ``work``, or None when the database is away: then after a second."""

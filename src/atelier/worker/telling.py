@@ -63,7 +63,7 @@ class Teller:
 
     def tell_node(self, message: object) -> None:
         """Tell which node runs, or has ended with something to show; to nobody if none listens."""
-        if not self._bus.listeners:
+        if not self._bus.may_be_heard:
             return
         job = self._job
         match message:
@@ -75,7 +75,7 @@ class Teller:
     def show(self, preview: Preview) -> None:
         """Tell a preview, unless the one before is a moment old."""
         now = self._clock()
-        if now - self._preview_at >= PREVIEW_SECONDS:
+        if self._bus.may_be_heard and now - self._preview_at >= PREVIEW_SECONDS:
             self._preview_at = now
             self.tell(
                 events.preview(

@@ -42,7 +42,7 @@ async def test_address_that_is_none_is_a_sentence():
 
 
 async def test_silent_server_is_given_up(monkeypatch):
-    monkeypatch.setattr("atelier.events.redis.TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("atelier.events.redis.server.TIMEOUT_SECONDS", 0.05)
     done = asyncio.Event()
 
     async def say_nothing(reader, writer):

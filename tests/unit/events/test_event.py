@@ -18,7 +18,8 @@ def test_event_has_builder_for_every_type():
         ("1700-", None),
         ("-3", None),
         ("a-b", None),
-        ("1700-3-4", None),
+        ("1700-3-4-5", None),
+        ("1700-3-f00d", (1700, 3)),
         ("1-²", None),  # a digit to str.isdigit, not to int
         ("9" * 5000 + "-0", None),  # int() refuses, and so must we, without raising
     ],

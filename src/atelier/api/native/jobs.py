@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from atelier.api.documents import (
     KEY_REUSED,
+    LIMITED,
     PICTURE,
     PROBLEMS,
     PROBLEMS_OF_ONE,
@@ -14,6 +15,7 @@ from atelier.api.documents import (
     SSE,
 )
 from atelier.api.json import Json
+from atelier.api.limits import SubmissionLimits
 from atelier.api.native.models import JobModel, JobPageModel, JobStatus, SubmitJob
 from atelier.api.native.render import event_json, job_json, page_json
 from atelier.api.native.submit import IdempotencyKey, Prefer, checked_key, submit
@@ -28,6 +30,7 @@ JobId = Annotated[str, Path(description="The job's id.", max_length=100)]
 def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     generations = services.generations
+    limits = SubmissionLimits(services.limiter)
 
     @router.post(
         "",
@@ -43,6 +46,7 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
             },
         },
         summary="Submit a job",
+        openapi_extra=LIMITED,
     )
     async def submit_job(
         request: Request,
@@ -113,9 +117,11 @@ def jobs_router(services: Services, streams: OpenStreams) -> APIRouter:
         response_model=JobModel,
         responses=PROBLEMS_OF_STATE,
         summary="Run a job again",
+        openapi_extra=LIMITED,
     )
-    async def retry_job(job_id: JobId) -> Response:
+    async def retry_job(request: Request, job_id: JobId) -> Response:
         """Puts a failed or cancelled job back into the queue, with all its attempts."""
+        await limits.admit(request, (await generations.get(job_id)).job.user)
         return Json(job_json(await generations.retry(job_id)), 202)
 
     @router.delete(

@@ -353,6 +353,22 @@ class InstanceListModel(BaseModel):
     instances: list[InstanceModel]
 
 
+class WorkerModel(BaseModel):
+    id: str
+    role: Literal["up", "api", "worker"] = Field(description="up: API and worker in one.")
+    host: str
+    pid: int
+    version: str
+    state: Literal["live", "silent"] = Field(description="silent: unseen for 15 s or longer.")
+    running_jobs: int
+    started_at: str
+    seen_at: str
+
+
+class WorkerListModel(BaseModel):
+    workers: list[WorkerModel]
+
+
 class TimesModel(BaseModel):
     mean: float | None
     p95: float | None

@@ -7,6 +7,7 @@ from typing import Any
 from atelier.api.json import encode, iso_time
 from atelier.api.process import memory_bytes
 from atelier.events import Event
+from atelier.presence import ProcessRecord
 from atelier.service import (
     AssetView,
     InstanceCheck,
@@ -167,6 +168,20 @@ def instance_json(instance: InstanceView) -> dict[str, Any]:
         "vram_free_bytes": instance.vram_free_bytes,
         "models": instance.models,
         "capabilities": instance.capabilities,
+    }
+
+
+def worker_json(process: ProcessRecord) -> dict[str, Any]:
+    return {
+        "id": process.id,
+        "role": process.role,
+        "host": process.host,
+        "pid": process.pid,
+        "version": process.version,
+        "state": "live" if process.alive else "silent",
+        "running_jobs": process.running,
+        "started_at": iso_time(process.started_at_ms),
+        "seen_at": iso_time(process.seen_at_ms),
     }
 
 

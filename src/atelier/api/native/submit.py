@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from atelier.api.fields import FieldError
 from atelier.api.files import bytes_response, harmless
 from atelier.api.json import Json
+from atelier.api.limits import SubmissionLimits
 from atelier.api.native.render import job_json
 from atelier.api.preferences import preferences
 from atelier.api.problems import Problem, Refused, invalid, problem_of
@@ -52,6 +53,7 @@ async def submit(
     if asked.picture_format is not None and wanted.format is None:
         wanted = replace(wanted, format=asked.picture_format)
         submission = replace(submission, conversion=wanted)
+    await SubmissionLimits(services.limiter).admit(request, submission.user)
     try:
         view, created = await services.generations.submit(submission)
     except AtelierError as error:

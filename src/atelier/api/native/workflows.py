@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.datastructures import UploadFile
 
-from atelier.api.documents import KEY_REUSED, PICTURE, PROBLEMS_OF_ONE
+from atelier.api.documents import KEY_REUSED, LIMITED, PICTURE, PROBLEMS_OF_ONE
 from atelier.api.json import Json
 from atelier.api.native.body import json_object
 from atelier.api.native.conversion import (
@@ -54,13 +54,14 @@ def workflows_router(services: Services) -> APIRouter:
         },
         summary="Run a workflow",
         openapi_extra={
+            **LIMITED,
             "requestBody": {
                 "required": True,
                 "content": {
                     "application/json": {"schema": {"type": "object"}},
                     "multipart/form-data": {"schema": {"type": "object"}},
                 },
-            }
+            },
         },
     )
     async def run_workflow(

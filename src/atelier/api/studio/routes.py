@@ -6,10 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE, PROBLEMS_OF_STATE
+from atelier.api.documents import LIMITED, PROBLEMS, PROBLEMS_OF_ONE, PROBLEMS_OF_STATE
 from atelier.api.fields import FieldError, sentence
 from atelier.api.files import FILE, REDIRECT, file_response
 from atelier.api.json import Json
+from atelier.api.limits import SubmissionLimits
 from atelier.api.problems import Problem, Refused, problem_of
 from atelier.api.studio.models import (
     MAX_HISTORY,
@@ -44,9 +45,12 @@ def studio_router(services: Services) -> APIRouter:
         response_model=AcceptedModel,
         responses=PROBLEMS_OF_ONE,
         summary="Make one or more pictures",
+        openapi_extra=LIMITED,
     )
-    async def generate(body: GenerateRequest) -> Response:
+    async def generate(request: Request, body: GenerateRequest) -> Response:
         """Answers at once with a `job_id` to poll. All pictures of a batch are of that one job."""
+        # This dialect names no users.
+        await SubmissionLimits(services.limiter).admit(request, None)
         fitted = Fitted({}, {})
         try:
             fitted = generations.fit(body.workflow, _wish(body))

@@ -7,7 +7,9 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from atelier.api.addresses import base_url
+from atelier.api.documents import LIMITED
 from atelier.api.json import Json
+from atelier.api.limits import SubmissionLimits
 from atelier.api.paging import from_cursor, to_cursor
 from atelier.api.problems import Refused, dialect_route, problem_of
 from atelier.api.shapes import Shape, shape
@@ -47,15 +49,18 @@ def tasks_router(
 ) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["tasks"], route_class=dialect_route(error_response))
     generations = services.generations
+    limits = SubmissionLimits(services.limiter)
 
     @router.post(
         "/tasks/create",
         response_model=AcceptedModel,
         responses=ERRORS_OF_ONE,
         summary="Create a task",
+        openapi_extra=LIMITED,
     )
-    async def create_task(body: CreateTask) -> Response:
+    async def create_task(request: Request, body: CreateTask) -> Response:
         """Answers at once with a `task_id`; poll the task, listen to it, or be told by webhook."""
+        await limits.admit(request, body.user_id)
         try:
             view, _ = await generations.submit(_submission(body))
         except AtelierError as error:
@@ -111,9 +116,11 @@ def tasks_router(
         response_model=TaskModel,
         responses=ERRORS_OF_STATE,
         summary="Run a task again",
+        openapi_extra=LIMITED,
     )
     async def retry_task(request: Request, task_id: TaskId) -> Response:
         """Puts a failed or cancelled task back into the queue, with all its retries."""
+        await limits.admit(request, (await generations.get(task_id)).job.user)
         return Json(task_json(await generations.retry(task_id), base_url(request, public_url)))
 
     add_state(router, services, environment=environment, version=version)

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from atelier.api.addresses import base_url
-from atelier.api.documents import PROBLEMS, PROBLEMS_OF_ONE, PROBLEMS_OF_STATE
+from atelier.api.documents import LIMITED, PROBLEMS, PROBLEMS_OF_ONE, PROBLEMS_OF_STATE
 from atelier.api.fields import FieldError
 from atelier.api.json import Json
+from atelier.api.limits import SubmissionLimits
 from atelier.api.paging import from_cursor, to_cursor
 from atelier.api.problems import Problem, Refused, invalid, problem_of
 from atelier.api.streams import OpenStreams
@@ -45,12 +46,18 @@ def transform_router(
 ) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["transform"])
     generations = services.generations
+    limits = SubmissionLimits(services.limiter)
 
     @router.post(
-        "/transform", response_model=TaskModel, responses=PROBLEMS, summary="Stylise a picture"
+        "/transform",
+        response_model=TaskModel,
+        responses=PROBLEMS,
+        summary="Stylise a picture",
+        openapi_extra=LIMITED,
     )
     async def transform(request: Request, body: TransformRequest) -> Response:
         """Answers at once with a `task_id`; poll the task or listen to it."""
+        await limits.admit(request, body.user_id)
         try:
             view, _ = await generations.submit(_submission(body, body.image_url, None))
         except AtelierError as error:
@@ -62,8 +69,9 @@ def transform_router(
         response_model=BatchModel,
         responses=PROBLEMS,
         summary="Stylise many pictures",
+        openapi_extra=LIMITED,
     )
-    async def transform_batch(body: BatchRequest) -> Response:
+    async def transform_batch(request: Request, body: BatchRequest) -> Response:
         """One entry per URL, in order; a bad URL is that entry's error, not the batch's."""
         batch = str(uuid_utils.uuid7())
         results: list[dict[str, Any]] = [{}] * len(body.image_urls)
@@ -74,6 +82,7 @@ def transform_router(
             except ValueError as error:
                 wrong = invalid(FieldError(f"image_urls.{index}", str(error)))
                 results[index] = refused_entry(_shown(given), wrong)
+        await limits.admit(request, body.user_id, len(good))
         submissions = [_submission(body, url, batch) for _, url in good]
         outcomes = await generations.submit_many(submissions)
         _refuse_all_alike(outcomes)

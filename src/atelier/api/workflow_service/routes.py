@@ -7,7 +7,9 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from atelier.api.addresses import base_url
+from atelier.api.documents import LIMITED
 from atelier.api.json import Json
+from atelier.api.limits import SubmissionLimits
 from atelier.api.problems import Problem, Refused, dialect_route
 from atelier.api.shapes import shape
 from atelier.api.streams import OpenStreams
@@ -87,11 +89,16 @@ def _workflows(services: Services, public_url: str | None) -> APIRouter:
     generations = services.generations
 
     @router.post(
-        "/submit", response_model=SubmittedModel, responses=_WRONG, summary="Submit a graph"
+        "/submit",
+        response_model=SubmittedModel,
+        responses=_WRONG,
+        summary="Submit a graph",
+        openapi_extra=LIMITED,
     )
-    async def submit_workflow(body: SubmitWorkflow) -> Response:
+    async def submit_workflow(request: Request, body: SubmitWorkflow) -> Response:
         """Answers once the run is safely in the queue; `prompt_id` stays the same whatever
         happens to it. Pictures in the graph may be uploaded names, URLs or `data:` URLs."""
+        await SubmissionLimits(services.limiter).admit(request, body.client_id)
         submission = Submission(workflow=body.workflow, user=body.client_id, dialect=DIALECT)
         view, _ = await generations.submit(submission)
         return Json(submitted_json(view))

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 from atelier.api.addresses import base_url
 from atelier.api.fields import FieldError, field_errors
 from atelier.api.json import encode
+from atelier.api.limits import SubmissionLimits
 from atelier.api.problems import Problem, invalid
 from atelier.api.streams import OpenStreams
 from atelier.api.workflow_service.errors import error_json, problem_json, rendering
@@ -145,6 +146,8 @@ class ClientSocket:
             submission = Submission(
                 workflow=body.workflow, user=self._client_id, dialect=self._dialect
             )
+            limits = SubmissionLimits(self._services.limiter)
+            await limits.admit(self._websocket, self._client_id)
             view, _ = await self._services.generations.submit(submission)
         except ValidationError as error:
             wrong = invalid(*field_errors(error.errors(), _body))

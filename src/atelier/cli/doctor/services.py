@@ -9,7 +9,7 @@ from atelier.app import open_configured_store
 from atelier.cli.doctor.finding import Finding, failed, of_error, ok, warning
 from atelier.database import Database, SchemaTooOld, now_ms
 from atelier.errors import AtelierError
-from atelier.events.redis import redis_version
+from atelier.events.redis import redis_state
 from atelier.settings import Settings
 
 TIMEOUT_SECONDS = 15.0
@@ -88,10 +88,10 @@ async def redis(settings: Settings) -> list[Finding]:
     if settings.redis_url is None:
         return []
     try:
-        version = await redis_version(settings.redis_url)
+        version, milliseconds = await redis_state(settings.redis_url)
     except AtelierError as error:
         return [warning("Redis", error.message, f"{error.hint} No job depends on it.")]
-    return [ok("Redis", version)]
+    return [ok("Redis", f"{version}, {milliseconds:.1f} ms away")]
 
 
 async def storage(settings: Settings) -> Finding:
