@@ -6,7 +6,7 @@ from sqlalchemy import update
 
 from atelier.database import Database, now_ms
 from atelier.presence import ProcessRecord, Register, installation_id
-from atelier.presence.tables import workers
+from atelier.presence.tables import processes
 from atelier.service import presence as presence_module
 from atelier.service.presence import Presence
 
@@ -20,7 +20,7 @@ def register():
 
 
 async def aged(database, id, milliseconds):
-    change = update(workers).where(workers.c.id == id).values(seen_at_ms=now_ms() - milliseconds)
+    change = update(processes).where(processes.c.id == id).values(seen_at_ms=now_ms() - milliseconds)
     async with database.transaction() as connection:
         await connection.execute(change)
 
@@ -67,7 +67,7 @@ async def test_one_that_was_forgotten_comes_back_by_itself(database, register):
 
 async def test_start_after_a_crash_counts_from_now(database, register):
     await database.run(lambda conn: register.enter(conn, ONE))
-    change = update(workers).values(started_at_ms=1)
+    change = update(processes).values(started_at_ms=1)
     async with database.transaction() as connection:
         await connection.execute(change)
     await database.run(lambda conn: register.enter(conn, ONE))
