@@ -1,6 +1,7 @@
 """What every room's ``tables.py`` declares its tables with."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import BigInteger, MetaData, String, Text
@@ -9,6 +10,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+T = TypeVar("T")
 
 metadata = MetaData(
     naming_convention={
@@ -41,6 +44,15 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
         return None if value is None else orjson.loads(value)
+
+
+def padded(values: Sequence[T]) -> list[T]:
+    """``values`` with the last one repeated until there are 1, 2, 4, 8, ... of them.
+
+    For IN: so few different statements are prepared and planned once.
+    """
+    size = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (size - len(values))]
 
 
 class now_ms(FunctionElement[int]):

@@ -1,12 +1,13 @@
 """How a job ends or returns to the queue. What a worker writes carries its lease."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import CursorResult, String, and_, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from atelier.database import Dialect, now_ms
+from atelier.database import Dialect, now_ms, padded
 from atelier.jobs.admission import Admission
 from atelier.jobs.job import (
     CANCELLED,
@@ -43,6 +44,31 @@ _END_EARLY = (
 _END = _END_EARLY.values(
     percent=100, variant=func.coalesce(bindparam("ran", type_=String), _J.variant)
 )
+_END_MANY = (
+    update(jobs)
+    .where(_J.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        status=SUCCEEDED,
+        percent=100,
+        variant=func.coalesce(bindparam("ran", type_=String), _J.variant),
+        lease_expires_at_ms=None,
+        finished_at_ms=now_ms(),
+        updated_at_ms=now_ms(),
+    )
+)
+# In one order, so that two transactions don't wait for each other.
+_STATES = (
+    select(_J.id, _J.status, _J.lease, job_details.c.webhook_url)
+    .join_from(jobs, job_details, _J.id == job_details.c.job_id)
+    .where(_J.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_J.id)
+)
+# MariaDB knows no OF, and locking the details there too does no harm: they are written next.
+_LOCK_STATES = {
+    "sqlite": _STATES,
+    "postgresql": _STATES.with_for_update(of=jobs),
+    "mysql": _STATES.with_for_update(),
+}
 _UPDATE_DETAILS = update(job_details).where(job_details.c.job_id == bindparam("of_job"))
 _UPDATE_DETAILS_AND_ASK = _UPDATE_DETAILS.returning(job_details.c.webhook_url)
 _WHO_IS_TOLD = select(job_details.c.job_id).where(
@@ -63,6 +89,38 @@ _UNCLAIMED: dict[str, Any] = {
     "steps": None,
     "node": None,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What job ``id`` has made under ``lease``.
+
+    ``inputs`` and ``variant`` are those that were used; left out, they stay as they were when the
+    job was queued. Under ``cache_key`` later jobs find the outputs; ``cached_from`` is the job
+    that made them, where it was another.
+    """
+
+    id: str
+    lease: int
+    outputs: Sequence[Mapping[str, Any]]
+    timings: Mapping[str, int] | None = None
+    inputs: Mapping[str, Any] | None = None
+    variant: str | None = None
+    previews: Sequence[Mapping[str, Any]] = ()
+    cache_key: str | None = None
+    cached_from: str | None = None
+
+    def details(self) -> dict[str, Any]:
+        """The columns of ``job_details`` that it is kept in."""
+        details: dict[str, Any] = {
+            "outputs": self.outputs,
+            "timings": self.timings,
+            "error": None,
+            "previews": self.previews or None,
+            "cache_key": self.cache_key,
+            "cached_from": self.cached_from,
+        }
+        return details if self.inputs is None else {**details, "inputs": self.inputs}
 
 
 class Outcomes(Admission):
@@ -90,22 +148,63 @@ class Outcomes(Admission):
         cache_key: str | None = None,
         cached_from: str | None = None,
     ) -> bool:
-        """Record the job's success; ``inputs`` and ``variant`` are those that were used.
+        """Record the job's success; what the arguments mean is said at ``Success``."""
+        return await self._finish(
+            conn,
+            Success(
+                id,
+                lease,
+                outputs,
+                timings,
+                inputs=inputs,
+                variant=variant,
+                previews=previews,
+                cache_key=cache_key,
+                cached_from=cached_from,
+            ),
+        )
 
-        Left out, they stay as they were when the job was queued. Under ``cache_key`` later jobs
-        find the outputs; ``cached_from`` is the job that made them, where it was another.
-        """
-        details: dict[str, Any] = {
-            "outputs": outputs,
-            "timings": timings,
-            "error": None,
-            "previews": previews or None,
-            "cache_key": cache_key,
-            "cached_from": cached_from,
-        }
-        if inputs is not None:
-            details["inputs"] = inputs
-        return await self._end(conn, id, lease, SUCCEEDED, details, variant=variant)
+    async def _finish(self, conn: AsyncConnection, success: Success) -> bool:
+        return await self._end(
+            conn,
+            success.id,
+            success.lease,
+            SUCCEEDED,
+            success.details(),
+            variant=success.variant,
+        )
+
+    async def finish_many(self, conn: AsyncConnection, successes: Sequence[Success]) -> list[bool]:
+        """For each of ``successes`` what ``finish`` answers, in a few statements for all."""
+        if len(successes) == 1:
+            return [await self._finish(conn, successes[0])]
+        ids = sorted({success.id for success in successes})
+        found = (await conn.execute(_LOCK_STATES[self.dialect], {"ids": padded(ids)})).all()
+        states = {row.id: row for row in found}
+        answers: list[bool] = []
+        ended: dict[str, Success] = {}
+        for success in successes:
+            state = states.get(success.id)
+            if state is None or state.lease != success.lease:
+                answers.append(False)
+                continue
+            if state.status == RUNNING:
+                ended.setdefault(success.id, success)
+            answers.append(state.status in (RUNNING, SUCCEEDED))
+        by_variant: dict[str | None, list[str]] = {}
+        for success in ended.values():
+            by_variant.setdefault(success.variant, []).append(success.id)
+        for variant, some in by_variant.items():
+            await conn.execute(_END_MANY, {"ids": padded(some), "ran": variant})
+        rows = [{"of_job": id, **success.details()} for id, success in ended.items()]
+        for with_inputs in (False, True):
+            alike = [row for row in rows if ("inputs" in row) == with_inputs]
+            if alike:
+                await conn.execute(_UPDATE_DETAILS, alike)
+        told = [id for id in ended if states[id].webhook_url is not None]
+        if told:
+            await self._tell_end(conn, told)
+        return answers
 
     async def fail(
         self,

@@ -9,7 +9,7 @@ from atelier.jobs.admission import UNLIMITED, Admission, Limits, QueueFull
 from atelier.jobs.claims import LEASE_MS, Choose, Renewed
 from atelier.jobs.job import Claim
 from atelier.jobs.listing import Listing, Page
-from atelier.jobs.outcomes import Cancelled, OnEnd, Outcomes
+from atelier.jobs.outcomes import Cancelled, OnEnd, Outcomes, Success
 from atelier.jobs.retention import Retention
 from atelier.jobs.shares import RunKey, RunTime, Shares, UserShares
 from atelier.jobs.statistics import JobStats, Statistics, Times
@@ -29,6 +29,7 @@ __all__ = [
     "Renewed",
     "RunKey",
     "RunTime",
+    "Success",
     "Times",
     "UserShares",
 ]

@@ -17,6 +17,7 @@ from atelier.jobs.job import QUEUED, RUNNING, TERMINAL, Job, NewJob, Progress
 from atelier.jobs.queue import JobQueue
 from atelier.media.asset import Asset
 from atelier.media.catalog import Catalog
+from atelier.service.accepting import Accepting, Offer
 from atelier.service.assets import Assets, UploadTooLarge
 from atelier.service.estimates import Estimates
 from atelier.service.files import Files
@@ -24,8 +25,6 @@ from atelier.service.fitting import Fitted, Wish
 from atelier.service.line import Line
 from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
-from atelier.service.recall import answer
-from atelier.service.recently import Recently
 from atelier.service.snapshot import snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
 from atelier.service.submission import Submission
@@ -89,7 +88,14 @@ class Generations(Line, Stopping):
         self._files = files
         self._default_attempts = default_attempts
         self._weights = weights or {}
-        self._kept = Recently[str]()  # requirements that are in the database
+        self._accepting = Accepting(
+            database=database,
+            queue=queue,
+            catalog=catalog,
+            workflows=workflows,
+            notices=notices,
+            requirement_body=self._body,
+        )
 
     def fit(self, workflow: str, wish: Wish) -> Fitted:
         """The inputs of a registered workflow that ``wish`` means.
@@ -107,38 +113,13 @@ class Generations(Line, Stopping):
         """
         new, planned, hashes = await self._prepare(submission)
         workflow = planned.found if planned.graph is None else None
-        ids: dict[str, str] = {}
-        put = new.requirement not in self._kept
-
-        async def work(conn: Any) -> tuple[Job, bool, int | None, WebhookView | None]:
-            if new.cache:
-                answered = await answer(
-                    conn, self._queue, self._catalog, new, planned.plan, hashes=hashes, ids=ids
-                )
-                if answered is not None:
-                    job, created = answered
-                    return job, created, None, (await self._notices.views(conn, [job])).get(job.id)
-            if put:
-                body = self._body(new.requirement)
-                await self._queue.put_requirement(conn, new.requirement, body)
-            if workflow is not None:
-                await self._workflows.keep(conn, workflow)
-            job, created = await self._queue.insert(conn, new)
-            webhooks = await self._notices.views(conn, [job])
-            position = await self._queue.position(conn, job.id)
-            return job, created, position, webhooks.get(job.id)
-
-        job, created, position, webhook = await self._database.run(work, durable=False)
-        view = self._view(job, position, webhook)
+        accepted = await self._accepting.accept(Offer(new, planned.plan, workflow, hashes))
+        job, created = accepted.job, accepted.created
+        view = self._view(job, accepted.position, accepted.webhook)
         if created:
             self._announce(view)
         # A worker may already be at it; the answer waits until a power loss can't undo the job.
         await self._database.flush()
-        if job.cached_from is None:
-            if put:
-                self._kept.add(new.requirement)
-            if workflow is not None:
-                self._workflows.remember_kept(workflow)
         if created:
             log.info("accepted", job=job.id, workflow=job.workflow, user=job.user)
         elif job.fingerprint != new.fingerprint:
