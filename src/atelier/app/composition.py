@@ -334,7 +334,8 @@ async def _configured_pool(
 ) -> tuple[Pool, bool, bool]:
     """The configured instances, and the embedded engine where it is wanted or needed.
 
-    Also whether it is, and whether any of all answers. ``host`` is this machine; ``shared``: others may use the same database.
+    Also whether that is, and whether any of all answers. ``host`` is this machine; ``shared``:
+    others may use the same database.
     """
     urls = list(settings.comfyui_urls)
     mode = settings.embedded_engine if embedded else "never"

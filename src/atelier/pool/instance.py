@@ -223,6 +223,7 @@ class Instance:
             self._probing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._probing
+            self._probing = None
             self._log_statistics()
         client, self._client = self._client, None
         self.driven_since, self.leaving = None, False
