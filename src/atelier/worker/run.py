@@ -299,8 +299,9 @@ class JobRun:
         await self._publication.forget()
         context.estimates.learn(job.workflow, plan.variant, timings["execute_ms"])
         if spooled is None:
-            self._instance.usage.work.learn(job.workflow, plan.variant, timings["execute_ms"])
-            self._instance.usage.worked()
+            self._instance.usage.finished(
+                self.prompt_id, job.workflow, plan.variant, timings["execute_ms"]
+            )
         self._tell_finished(outputs, timings)
 
     @contextlib.contextmanager

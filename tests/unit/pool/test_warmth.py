@@ -28,7 +28,8 @@ class Instance:
         self.now = 0.0
         self.count = 0
 
-    def run(self, *files, has=(), load_ms=1000.0, ends=None):
+    def run(self, *files, has=(), load_ms=1000.0, ends=None, usual_ms=None):
+        began = self.now
         self.count += 1
         prompt = f"p{self.count}"
         self.warmth.submitting(prompt, graph(*files))
@@ -42,6 +43,10 @@ class Instance:
         self.hear(Executing(prompt, "9"))
         self.now += 300
         self.hear(ends or ExecutionSuccess(prompt))
+        if ends is None:
+            taken = self.now - began
+            return self.warmth.ran(prompt, taken, usual_ms)
+        return None
 
     def hear(self, message):
         self.warmth.heard(message, self.now)
@@ -93,10 +98,18 @@ def test_instance_that_keeps_two_is_found_out_and_unlearned(instance):
     assert instance.warmth.warm == {"b.ckpt"}
 
 
-def test_moving_average_follows(instance):
-    instance.run("a.ckpt")
-    instance.run("a.ckpt", load_ms=2000)
-    assert instance.warmth.switch_ms == {"a.ckpt": 1300}
+def test_first_load_which_takes_longer_than_others_does_not_stay(instance):
+    for load_ms in (9000, 1000, 1200):
+        instance.run("a.ckpt", load_ms=load_ms)
+    assert instance.warmth.switch_ms == {"a.ckpt": 1200}
+
+
+def test_what_it_took_longer_than_a_warm_run_was_loading_too(instance):
+    # 300 ms of sampling: with 100 ms as usual, 200 ms of it were loading
+    assert instance.run("a.ckpt", usual_ms=100) == 1000
+    assert instance.warmth.switch_ms == {"a.ckpt": 1200}
+    assert instance.run("a.ckpt", has=["a.ckpt"], usual_ms=100) is None
+    assert instance.warmth.switch_ms == {"a.ckpt": 1200}
 
 
 def test_failed_run_has_loaded_but_its_time_does_not_count(instance):

@@ -58,3 +58,13 @@ def test_speeds_are_moving_averages_by_workflow_and_variant():
     work.learn("a", "fast", 50)
     assert work.speeds == {"a": pytest.approx(120), "a/fast": 50}
     assert work.run_ms("a", "slow") is None
+
+
+def test_guess_counts_until_something_is_known():
+    work = Work()
+    work.learn("a", None, 9000, is_guess=True)
+    assert work.run_ms("a", None) == 9000
+    work.learn("a", None, 1000)
+    assert work.run_ms("a", None) == 1000
+    work.learn("a", None, 9000, is_guess=True)
+    assert work.run_ms("a", None) == 1000
