@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 4.0  # a dead process shows on the WebSocket at once; this finds a frozen one
 PROBE_TIMEOUT_SECONDS = 8.0  # together under the 15 s in which a frozen instance must be noticed
+SHORTEST_PAUSE_SECONDS = 0.1  # however often somebody suspects it
 STATISTICS_SECONDS = 600.0  # a line in the log so often, and one at the end
 REFRESH_SECONDS = 300.0  # new models or nodes appear without a restart
 NOBODY = "no worker serves it at the moment"
@@ -88,7 +89,7 @@ class Instance:
         self._look_again = asyncio.Event()
 
     def _new_usage(self) -> Usage:
-        return Usage(self.running, on_drop=self.suspect, on_circuit=self._tell_circuit)
+        return Usage(self.running, look_again=self.suspect, on_circuit=self._tell_circuit)
 
     # -- what it is ----------------------------------------------------------------------------
 
@@ -223,6 +224,7 @@ class Instance:
             self._probing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._probing
+            self._probing = None
             self._log_statistics()
         client, self._client = self._client, None
         self.driven_since, self.leaving = None, False
@@ -282,11 +284,11 @@ class Instance:
                 self._log_statistics()
             # Many API and worker processes probe the same instance: don't do it in step.
             pause = (PROBE_SECONDS if self.up else 1.0) * random.uniform(0.8, 1.2)
-            self._look_again.clear()
+            was_connected = self.client.connected
+            await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._wait_for_news(was_connected=self.client.connected), pause
-                )
+                await asyncio.wait_for(self._wait_for_news(was_connected=was_connected), pause)
+            self._look_again.clear()
 
     def _tell_circuit(self, circuit: Circuit) -> None:
         log.warning("circuit breaker", instance=self.id, circuit=circuit)
