@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from atelier.api.webhooks import native_webhook, webhook_renderers
+from atelier.app.supervision import comfyui_folders, fleet_of
 from atelier.database import Database
 from atelier.errors import ConfigurationError
 from atelier.events.memory import MemoryBus
@@ -29,7 +30,8 @@ from atelier.media.fetch import Fetcher
 from atelier.media.named_inputs import NamedInputs
 from atelier.outbound import GuardedSession
 from atelier.pool.pool import Pool, client_id
-from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
+from atelier.pool.supervisor.embedded import EmbeddedEngine
+from atelier.pool.supervisor.probe import comfyui_answers
 from atelier.service import Assets, Files, Generations, Notices, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
@@ -148,7 +150,9 @@ async def application(
             owner = f"{owner}-api"
         bus = MemoryBus()
         redis_url = settings.redis_url
-        pool, is_embedded = await _open_pool(stack, settings, owner, embedded=embedded)
+        pool, is_embedded = await _open_pool(
+            stack, settings, owner, embedded=embedded, supervising=worker
+        )
         folders = [settings.workflows_dir] if settings.workflows_dir else []
         library = Library(folders)
         workflows = Workflows(database=database, library=library, pool=pool)
@@ -274,7 +278,12 @@ def download_cache(settings: Settings) -> DownloadCache:
 def housekeeping_rules(settings: Settings, *, embedded: bool) -> Rules:
     """What is swept here; ``embedded``: the embedded engine runs for this process."""
     engine = settings.data_dir / "engine" if embedded else None
-    folders = (settings.comfyui_input_folder, engine and engine / "input")
+    comfyuis = comfyui_folders(settings)
+    folders = (
+        settings.comfyui_input_folder,
+        engine and engine / "input",
+        *(folder / "input" for folder in comfyuis),
+    )
     return Rules(
         job_hours=settings.task_cleanup_hours,
         input_hours=settings.input_hours,
@@ -283,6 +292,7 @@ def housekeeping_rules(settings: Settings, *, embedded: bool) -> Rules:
         own_store=settings.storage.url == str((settings.data_dir / "storage").absolute()),
         input_folders=tuple(folder for folder in folders if folder is not None),
         engine=engine,
+        comfyuis=comfyuis,
         downloads=download_cache(settings),
     )
 
@@ -294,11 +304,16 @@ def _capacity(settings: Settings, instances: int) -> int:
 
 
 async def _open_pool(
-    stack: AsyncExitStack, settings: Settings, owner: str, *, embedded: bool
+    stack: AsyncExitStack, settings: Settings, owner: str, *, embedded: bool, supervising: bool
 ) -> tuple[Pool, bool]:
-    """The configured instances, and the embedded engine where it is wanted or needed."""
+    """The configured instances, those that we start, and the embedded engine where needed."""
     urls = list(settings.comfyui_urls)
     mode = settings.embedded_engine if embedded else "never"
+    fleet = await fleet_of(settings) if supervising else None
+    if fleet is not None:
+        await stack.enter_async_context(fleet)
+        # They will come: what is accepted meanwhile had better wait for them.
+        mode = "always" if mode == "always" else "never"
     if not urls and mode == "auto" and await comfyui_answers(DEFAULT_COMFYUI, 1.0):
         urls = [DEFAULT_COMFYUI]
     answering = await asyncio.gather(*(comfyui_answers(url) for url in urls))
@@ -306,12 +321,16 @@ async def _open_pool(
     pool = Pool()
     for url in urls:
         pool.add(url, client_id(owner, url, base=settings.comfyui_client_id))
+    for kept in fleet.members if fleet is not None else ():
+        own_id = client_id(owner, kept.id, base=settings.comfyui_client_id)
+        instance = pool.add(kept.url, own_id, id=kept.id, explain=kept.explain)
+        kept.busy = instance.has_work
     if with_engine:
         engine = await stack.enter_async_context(EmbeddedEngine(settings.data_dir / "engine"))
         own_id = client_id(owner, "embedded", base=settings.comfyui_client_id)
         pool.add(engine.url, own_id, id="embedded", embedded=True)
     await stack.enter_async_context(pool)
-    if any(answering) or with_engine:
+    if any(answering) or with_engine or fleet is not None:
         await pool.wait_until_any_up(FIRST_CONTACT_SECONDS)
     return pool, with_engine
 

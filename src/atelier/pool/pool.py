@@ -21,13 +21,28 @@ class Pool:
         self._changed = asyncio.Event()
 
     def add(
-        self, url: str, client_id: str, *, id: str | None = None, embedded: bool = False
-    ) -> None:
-        """Register an instance before the pool is entered."""
+        self,
+        url: str,
+        client_id: str,
+        *,
+        id: str | None = None,
+        embedded: bool = False,
+        explain: Callable[[], str | None] = lambda: None,
+    ) -> Instance:
+        """Register an instance before the pool is entered, and return it.
+
+        ``explain`` tells why its process doesn't answer, where somebody here keeps it.
+        """
         instance = Instance(
-            url, client_id, id=id, embedded=embedded, on_change=self._tell_listeners
+            url,
+            client_id,
+            id=id,
+            embedded=embedded,
+            explain=explain,
+            on_change=self._tell_listeners,
         )
         self._instances[instance.id] = instance
+        return instance
 
     def on_change(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
