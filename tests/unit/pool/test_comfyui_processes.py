@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -24,7 +26,7 @@ from atelier.pool.supervisor.devices import Device, cpus
 from atelier.pool.supervisor.fleet import Fleet
 from atelier.pool.supervisor.probe import any_free_port, comfyui_answers
 from atelier.pool.supervisor.process import Process
-from atelier.pool.supervisor.record import Record
+from atelier.pool.supervisor.record import Record, end_recorded, recorded
 
 FAKE = Path(__file__).parents[2] / "fake_comfyui"
 QUICK = {
@@ -258,32 +260,31 @@ async def orphans(tmp_path, first_port):
         *(sys.executable, "-c", OWNER, str(FAKE), str(tmp_path), str(first_port)),
         stdout=subprocess.PIPE,
     )
-    assert await owner.stdout.readline() == b"ready\n"
-    owner.kill()
-    await owner.wait()
-    pids = [Record.read(tmp_path / "comfyui" / id).pid for id in ("cpu-0", "cpu-1")]
-    assert all(map(lives, pids))
-    wardens = [
-        one
-        for one in psutil.process_iter(["cmdline"])
-        if str(tmp_path / "comfyui") in (one.info["cmdline"] or [])
-    ]
-    yield pids
-    for one in wardens:  # the one of the killed owner waits for minutes yet
-        one.kill()
-        await until(lambda one=one: not lives(one.pid))
+    try:
+        said = [line async for line in owner.stdout if line == b"ready\n" and owner.kill() is None]
+        await owner.wait()
+        assert said
+        pids = [Record.read(tmp_path / "comfyui" / id).pid for id in ("cpu-0", "cpu-1")]
+        assert all(map(lives, pids))
+        yield pids
+    finally:
+        await end_recorded(tmp_path / "comfyui")  # its warden waits for minutes yet
 
 
-async def test_those_of_a_killed_owner_are_taken_over(new_fleet, orphans):
+async def test_those_of_a_killed_owner_are_taken_over(new_fleet, orphans, tmp_path):
+    warden_of_before = Record.read(tmp_path / "comfyui" / "warden").pid
+    assert lives(warden_of_before)
     async with new_fleet(devices=2) as fleet:
         assert [await answering(member) for member in fleet.members] == orphans
         first, second = fleet.members
+        assert not lives(warden_of_before), "each owner has one warden"
         # One that isn't our child is missed as well.
         os.kill(orphans[0], signal.SIGKILL)
         await until(lambda: first.trouble)
         assert await answering(first, other_than=orphans[0])
         assert pid_of(second) == orphans[1]
     assert not any(map(lives, orphans))
+    assert not any(record.process for record in recorded(tmp_path / "comfyui").values())
 
 
 async def test_those_that_are_not_wanted_any_more_or_started_differently_are_ended(
@@ -301,15 +302,21 @@ async def test_nobody_comes_back_and_the_warden_ends_them(orphans, tmp_path, mon
 
 
 async def test_warden_leaves_what_has_a_new_owner(new_fleet, tmp_path, monkeypatch):
-    monkeypatch.setattr(warden, "LOOK_SECONDS", 0.02)
+    lingering, entered = threading.Event(), threading.Event()
+
+    def linger(seconds):
+        lingering.set()
+        assert entered.wait(30)
+
+    monkeypatch.setattr(warden, "time", SimpleNamespace(sleep=linger))
+    (tmp_path / "comfyui").mkdir()
+    watching = asyncio.create_task(asyncio.to_thread(warden.main, tmp_path / "comfyui", 1.0))
+    await until(lingering.is_set)
     async with new_fleet() as fleet:
         pid = await answering(fleet.members[0])
-        watching = asyncio.create_task(asyncio.to_thread(warden.main, tmp_path / "comfyui", 0.2))
-        await fleet._leave()
-        async with new_fleet() as after:
-            assert await answering(after.members[0], other_than=pid)
-            assert await watching == 0
-            assert lives(pid_of(after.members[0]))
+        entered.set()
+        assert await watching == 0
+        assert lives(pid)
 
 
 async def test_process_id_that_another_has_got_is_not_taken_for_ours(new_fleet, tmp_path):

@@ -13,7 +13,7 @@ from atelier.errors import ConfigurationError
 from atelier.lock import try_lock
 from atelier.pool.supervisor.comfyui import ComfyUI
 from atelier.pool.supervisor.process import Process
-from atelier.pool.supervisor.record import end_recorded
+from atelier.pool.supervisor.record import WARDEN, Record, end_recorded
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +44,8 @@ class Fleet:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             await self._own()
-            self._warden = Process.start(
-                [sys.executable, "-m", "atelier.pool.supervisor.warden", str(self._folder)]
-            )
             await self._end_unwanted()
+            self._post_warden()
             taken: set[int] = set()
             for member in self.members:
                 await member.prepare(self._first_port, taken)
@@ -88,10 +86,19 @@ class Fleet:
         self._lock = handle
 
     async def _end_unwanted(self) -> None:
-        """End what runs in folders of devices that aren't ours any more."""
+        """End what runs for devices that aren't ours any more, and the warden of before."""
         ended = await end_recorded(self._folder, but={member.folder for member in self.members})
         if ended:
             log.info("ComfyUIs that are no longer wanted were ended", processes=ended)
+
+    def _post_warden(self) -> None:
+        self._warden = Process.start(
+            [sys.executable, "-m", "atelier.pool.supervisor.warden", str(self._folder)]
+        )
+        place = self._folder / WARDEN
+        place.mkdir(exist_ok=True)
+        record = Record(port=0, pid=self._warden.pid, created=self._warden.created)
+        record.write(place)
 
     async def _leave(self) -> None:
         if self._lock is None:

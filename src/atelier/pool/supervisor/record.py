@@ -11,6 +11,7 @@ from typing import Self
 from atelier.pool.supervisor.process import Process
 
 FILE = "process.json"
+WARDEN = "warden"  # the folder of whoever ends the others
 END_SECONDS = 10.0
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from atelier.lock import try_lock
-from atelier.pool.supervisor.record import end_recorded
+from atelier.pool.supervisor.record import WARDEN, end_recorded
 
 LINGER_SECONDS = 300.0  # an upgrade or a restart of the service takes less
 LOOK_SECONDS = 2.0
@@ -27,7 +27,7 @@ def main(folder: Path, linger_seconds: float = LINGER_SECONDS) -> int:
     with lock.open("a+b") as handle:
         if not try_lock(handle):
             return 0  # who has taken over keeps a warden too
-        asyncio.run(end_recorded(folder))
+        asyncio.run(end_recorded(folder, but=[folder / WARDEN]))
     return 0
 
 
