@@ -22,6 +22,7 @@ from atelier import __version__
 from atelier.api.webhooks import native_webhook, webhook_renderers
 from atelier.app.between import open_bus, open_limiter
 from atelier.app.instances import configured_pool
+from atelier.app.supervision import comfyui_folders
 from atelier.database import Database
 from atelier.errors import ConfigurationError
 from atelier.events.redis import redis_version
@@ -160,7 +161,7 @@ async def application(
         # An SQLite file is used by one machine, which may then call itself 127.0.0.1.
         host, shared = socket.gethostname(), database.dialect != "sqlite"
         pool, is_embedded, is_there = await configured_pool(
-            stack, settings, owner, embedded=embedded, host=host, shared=shared
+            stack, settings, owner, embedded=embedded, supervising=worker, host=host, shared=shared
         )
         membership = await stack.enter_async_context(
             Membership(
@@ -327,7 +328,12 @@ def download_cache(settings: Settings) -> DownloadCache:
 def housekeeping_rules(settings: Settings, *, embedded: bool) -> Rules:
     """What is swept here; ``embedded``: the embedded engine runs for this process."""
     engine = settings.data_dir / "engine" if embedded else None
-    folders = (settings.comfyui_input_folder, engine and engine / "input")
+    comfyuis = comfyui_folders(settings)
+    folders = (
+        settings.comfyui_input_folder,
+        engine and engine / "input",
+        *(folder / "input" for folder in comfyuis),
+    )
     return Rules(
         job_hours=settings.task_cleanup_hours,
         input_hours=settings.input_hours,
@@ -336,6 +342,7 @@ def housekeeping_rules(settings: Settings, *, embedded: bool) -> Rules:
         own_store=settings.storage.url == str((settings.data_dir / "storage").absolute()),
         input_folders=tuple(folder for folder in folders if folder is not None),
         engine=engine,
+        comfyuis=comfyuis,
         downloads=download_cache(settings),
     )
 

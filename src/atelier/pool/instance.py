@@ -52,6 +52,7 @@ class Instance:
         embedded: bool = False,
         origin: Origin = "config",
         host: str | None = None,
+        explain: Callable[[], str | None] = lambda: None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.url = url
@@ -84,6 +85,7 @@ class Instance:
         self._refreshed_at = 0.0
         self._connections_seen = 0
         self._statistics_at = time.monotonic()
+        self._explain = explain
         self._on_change = on_change
         self._probing: asyncio.Task[None] | None = None
         self._look_again = asyncio.Event()
@@ -199,6 +201,10 @@ class Instance:
 
     # -- driving -------------------------------------------------------------------------------
 
+    def has_work(self) -> bool:
+        """True while a job of this process is there."""
+        return bool(self.running)
+
     async def __aenter__(self) -> Self:
         told = self._told
         self.running.clear()
@@ -271,6 +277,9 @@ class Instance:
     async def _probe_forever(self) -> None:
         while True:
             await self._probe()
+            if not self.up:
+                # Who keeps its process knows more than that nobody listens.
+                self.last_error = self._explain() or self.last_error
             # Compared with what was told last, since the WebSocket comes and goes between probes.
             if self.up != self._told_up:
                 self._told_up = self.up
