@@ -295,8 +295,10 @@ class Instance:
             pause = (PROBE_SECONDS if self.up else 1.0) * random.uniform(0.8, 1.2)
             was_connected = self.client.connected
             await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
+            # Not wait_for, which before Python 3.12 may swallow a cancel that comes with the news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wait_for_news(was_connected=was_connected), pause)
+                async with asyncio.timeout(pause):
+                    await self._wait_for_news(was_connected=was_connected)
             self._look_again.clear()
 
     def _tell_circuit(self, circuit: Circuit) -> None:

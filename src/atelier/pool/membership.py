@@ -128,7 +128,8 @@ class Membership:
             # Not for secrets: so that many processes don't look in step.
             pause = LOOK_SECONDS * random.uniform(0.8, 1.2)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
             self._news.clear()
             try:
                 await self.look()
