@@ -1,13 +1,12 @@
 """How a job ends or returns to the queue. What a worker writes carries its lease."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import CursorResult, String, and_, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from atelier.database import Dialect, now_ms, padded
+from atelier.database import Dialect, now_ms
 from atelier.jobs.admission import Admission
 from atelier.jobs.job import (
     CANCELLED,
@@ -20,6 +19,7 @@ from atelier.jobs.job import (
     Status,
 )
 from atelier.jobs.rows import job_of, select_jobs
+from atelier.jobs.success import Success
 from atelier.jobs.tables import QUEUED_ROWS, RUNNING_ROWS, job_details, jobs
 
 Cancelled = Literal["cancelled", "requested", "already"]
@@ -44,33 +44,8 @@ _END_EARLY = (
 _END = _END_EARLY.values(
     percent=100, variant=func.coalesce(bindparam("ran", type_=String), _J.variant)
 )
-_END_MANY = (
-    update(jobs)
-    .where(_J.id.in_(bindparam("ids", expanding=True)))
-    .values(
-        status=SUCCEEDED,
-        percent=100,
-        variant=func.coalesce(bindparam("ran", type_=String), _J.variant),
-        lease_expires_at_ms=None,
-        finished_at_ms=now_ms(),
-        updated_at_ms=now_ms(),
-    )
-)
-# In one order, so that two transactions don't wait for each other.
-_STATES = (
-    select(_J.id, _J.status, _J.lease, job_details.c.webhook_url)
-    .join_from(jobs, job_details, _J.id == job_details.c.job_id)
-    .where(_J.id.in_(bindparam("ids", expanding=True)))
-    .order_by(_J.id)
-)
-# MariaDB knows no OF, and locking the details there too does no harm: they are written next.
-_LOCK_STATES = {
-    "sqlite": _STATES,
-    "postgresql": _STATES.with_for_update(of=jobs),
-    "mysql": _STATES.with_for_update(),
-}
-_UPDATE_DETAILS = update(job_details).where(job_details.c.job_id == bindparam("of_job"))
-_UPDATE_DETAILS_AND_ASK = _UPDATE_DETAILS.returning(job_details.c.webhook_url)
+UPDATE_DETAILS = update(job_details).where(job_details.c.job_id == bindparam("of_job"))
+UPDATE_DETAILS_AND_ASK = UPDATE_DETAILS.returning(job_details.c.webhook_url)
 _WHO_IS_TOLD = select(job_details.c.job_id).where(
     job_details.c.job_id.in_(bindparam("ids", expanding=True)),
     job_details.c.webhook_url.is_not(None),
@@ -89,38 +64,6 @@ _UNCLAIMED: dict[str, Any] = {
     "steps": None,
     "node": None,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Success:
-    """What job ``id`` has made under ``lease``.
-
-    ``inputs`` and ``variant`` are those that were used; left out, they stay as they were when the
-    job was queued. Under ``cache_key`` later jobs find the outputs; ``cached_from`` is the job
-    that made them, where it was another.
-    """
-
-    id: str
-    lease: int
-    outputs: Sequence[Mapping[str, Any]]
-    timings: Mapping[str, int] | None = None
-    inputs: Mapping[str, Any] | None = None
-    variant: str | None = None
-    previews: Sequence[Mapping[str, Any]] = ()
-    cache_key: str | None = None
-    cached_from: str | None = None
-
-    def details(self) -> dict[str, Any]:
-        """The columns of ``job_details`` that it is kept in."""
-        details: dict[str, Any] = {
-            "outputs": self.outputs,
-            "timings": self.timings,
-            "error": None,
-            "previews": self.previews or None,
-            "cache_key": self.cache_key,
-            "cached_from": self.cached_from,
-        }
-        return details if self.inputs is None else {**details, "inputs": self.inputs}
 
 
 class Outcomes(Admission):
@@ -174,38 +117,6 @@ class Outcomes(Admission):
             variant=success.variant,
         )
 
-    async def finish_many(self, conn: AsyncConnection, successes: Sequence[Success]) -> list[bool]:
-        """For each of ``successes`` what ``finish`` answers, in a few statements for all."""
-        if len(successes) == 1:
-            return [await self._finish(conn, successes[0])]
-        ids = sorted({success.id for success in successes})
-        found = (await conn.execute(_LOCK_STATES[self.dialect], {"ids": padded(ids)})).all()
-        states = {row.id: row for row in found}
-        answers: list[bool] = []
-        ended: dict[str, Success] = {}
-        for success in successes:
-            state = states.get(success.id)
-            if state is None or state.lease != success.lease:
-                answers.append(False)
-                continue
-            if state.status == RUNNING:
-                ended.setdefault(success.id, success)
-            answers.append(state.status in (RUNNING, SUCCEEDED))
-        by_variant: dict[str | None, list[str]] = {}
-        for success in ended.values():
-            by_variant.setdefault(success.variant, []).append(success.id)
-        for variant, some in by_variant.items():
-            await conn.execute(_END_MANY, {"ids": padded(some), "ran": variant})
-        rows = [{"of_job": id, **success.details()} for id, success in ended.items()]
-        for with_inputs in (False, True):
-            alike = [row for row in rows if ("inputs" in row) == with_inputs]
-            if alike:
-                await conn.execute(_UPDATE_DETAILS, alike)
-        told = [id for id in ended if states[id].webhook_url is not None]
-        if told:
-            await self._tell_end(conn, told)
-        return answers
-
     async def fail(
         self,
         conn: AsyncConnection,
@@ -242,7 +153,7 @@ class Outcomes(Admission):
             return state is not None and state.lease == lease and state.status == outcome
         if details and self.dialect != "mysql":  # which answers no update with a row
             values = {"of_job": id, **details}
-            if (await conn.execute(_UPDATE_DETAILS_AND_ASK, values)).scalar() is None:
+            if (await conn.execute(UPDATE_DETAILS_AND_ASK, values)).scalar() is None:
                 return True
         else:
             await _update_details(conn, id, details)
@@ -398,4 +309,4 @@ class Outcomes(Admission):
 
 async def _update_details(conn: AsyncConnection, id: str, values: Mapping[str, Any]) -> None:
     if values:
-        await conn.execute(_UPDATE_DETAILS, {"of_job": id, **values})
+        await conn.execute(UPDATE_DETAILS, {"of_job": id, **values})
