@@ -112,6 +112,55 @@ class Up:
                 os.kill(self.engine["pid"], signal.SIGTERM)
 
 
+class Part:
+    """A command of ours that stays, in a folder of its own; ``said`` is what it wrote so far."""
+
+    def __init__(self, folder: Path, *command: str, **variables: str) -> None:
+        self._log = folder / "said.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=folder,
+                env=environment(**variables),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def until_it_says(self, text: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.said:
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def new_part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Part]]:
+    made: list[Part] = []
+
+    def new(*command: str, **variables: str) -> Part:
+        made.append(Part(tmp_path_factory.mktemp("part"), *command, **variables))
+        return made[-1]
+
+    yield new
+    for part in reversed(made):
+        part.end()
+
+
 @pytest.fixture(scope="module")
 def new_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Up]]:
     made: list[Up] = []
