@@ -41,7 +41,7 @@ async def measure(plan: Plan) -> AsyncIterator[Figure]:
         yield await _figure("SQLite", f"sqlite:///{Path(folder) / 'queue.db'}", plan, count)
     for name, (variable, default) in SERVERS.items():
         try:
-            async with _database(os.environ.get(variable, default)) as url:
+            async with new_database(os.environ.get(variable, default)) as url:
                 yield await _figure(name, url, plan, count)
         except (SQLAlchemyError, OSError, AtelierError) as error:
             yield skipped(f"queue on {name}", str(error).splitlines()[0][:80])
@@ -98,7 +98,7 @@ def _job(plan: Plan) -> NewJob:
 
 
 @asynccontextmanager
-async def _database(server: str) -> AsyncIterator[str]:
+async def new_database(server: str) -> AsyncIterator[str]:
     """The URL of a database that exists until the context is left."""
     url = parse_url(server)
     name = f"atelier_bench_{uuid.uuid4().hex[:8]}"
