@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import (
+    apart,
     conversion,
     latency,
     listeners,
@@ -38,6 +39,7 @@ MEASURES: dict[str, Measure] = {
     "stylise": stylise.measure,
     "queue": queue.measure,
     "wakeup": wakeup.measure,
+    "apart": apart.measure,
     "conversion": conversion.measure,
 }
 LIMIT_SECONDS = 120.0  # for each

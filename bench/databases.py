@@ -40,6 +40,14 @@ async def _on_sqlite() -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def _on_server(server: str) -> AsyncIterator[Database]:
+    async with new_database(server) as url, await Database.open(url) as database:
+        await database.migrate()
+        yield database
+
+
+@asynccontextmanager
+async def new_database(server: str) -> AsyncIterator[str]:
+    """The URL of an empty database at ``server``, which is removed at the end."""
     url = parse_url(server)
     name = f"atelier_bench_{uuid.uuid4().hex[:8]}"
     engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
@@ -47,10 +55,7 @@ async def _on_server(server: str) -> AsyncIterator[Database]:
         async with engine.connect() as connection:
             await connection.execute(text(f"CREATE DATABASE {name}"))
         try:
-            mine = make_url(server).set(database=name).render_as_string(hide_password=False)
-            async with await Database.open(mine) as database:
-                await database.migrate()
-                yield database
+            yield make_url(server).set(database=name).render_as_string(hide_password=False)
         finally:
             async with engine.connect() as connection:
                 await connection.execute(text(f"DROP DATABASE {name}"))

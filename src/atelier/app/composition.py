@@ -25,6 +25,7 @@ from atelier.app.instances import configured_pool
 from atelier.app.supervision import comfyui_folders
 from atelier.database import Database
 from atelier.errors import ConfigurationError
+from atelier.events.bus import Bus
 from atelier.events.redis import redis_version
 from atelier.jobs.queue import JobQueue, Limits
 from atelier.media.asset import is_derivative
@@ -134,6 +135,12 @@ def open_configured_store(settings: Settings) -> AbstractAsyncContextManager[Sto
     )
 
 
+async def check_redis(url: str, bus: Bus) -> None:
+    """Raise RedisUnreachable, which says why, where the bus isn't connected."""
+    if not bus.connected:
+        await redis_version(url)
+
+
 @asynccontextmanager
 async def application(
     settings: Settings, *, worker: bool, embedded: bool
@@ -212,7 +219,7 @@ async def application(
             pool=pool,
             capabilities=capabilities,
             running_jobs=lambda: dispatcher.running if dispatcher else 0,
-            check_redis=None if redis_url is None else lambda: redis_version(redis_url),
+            check_redis=None if redis_url is None else lambda: check_redis(redis_url, bus),
         )
         planner = Planner(library=library, pool=pool, capabilities=capabilities, rng=rng)
         relay = Relay(
