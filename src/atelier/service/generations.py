@@ -13,7 +13,7 @@ from atelier.database import Database
 from atelier.errors import AtelierError, Conflict, MediaRejected
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
-from atelier.jobs.job import QUEUED, RUNNING, TERMINAL, Job, NewJob, Progress
+from atelier.jobs.job import RUNNING, TERMINAL, Job, NewJob, Progress
 from atelier.jobs.queue import JobQueue
 from atelier.media.asset import Asset
 from atelier.media.catalog import Catalog
@@ -25,7 +25,7 @@ from atelier.service.fitting import Fitted, Wish
 from atelier.service.line import Line
 from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
-from atelier.service.snapshot import snapshot_of
+from atelier.service.snapshot import present, snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
 from atelier.service.submission import Submission
 from atelier.service.views import (
@@ -41,8 +41,6 @@ from atelier.service.workflows import Workflows
 log = structlog.get_logger(__name__)
 
 FIRST_LOOK_SECONDS = 0.05
-# Who was cut off for longer isn't told what ended meanwhile; clocks differ by less than that.
-CUT_OFF_MS, CLOCKS_MS = 3_600_000, 2_000
 
 
 class JobNotEnded(Conflict):
@@ -253,19 +251,9 @@ class Generations(Line, Stopping):
                 if not subscription.resumed:
                     subscription.begin_with(self._snapshot(view))
             elif user is not None and not subscription.resumed:
-                views = await self._present(user, events.parse_id(last_event_id))
+                views = await present(self.list, user, last_event_id, now_ms=self._bus.newest[0])
                 subscription.begin_with(*map(self._snapshot, views))
             yield subscription
-
-    async def _present(self, user: str, since: events.Order | None) -> Sequence[JobView]:
-        """What a user's listener begins with, oldest first."""
-        page = await self.list(user=user, status=(QUEUED, RUNNING), limit=100)
-        views = list(page.jobs)
-        if since is not None and since[0] > self._bus.newest[0] - CUT_OFF_MS:
-            ended = (await self.list(user=user, status=TERMINAL, limit=100)).jobs
-            from_ms = since[0] - CLOCKS_MS
-            views += [view for view in ended if (view.job.finished_at_ms or 0) >= from_ms]
-        return sorted(views, key=lambda view: view.job.id)
 
     def _announce(self, view: JobView) -> None:
         job = view.job
