@@ -83,6 +83,10 @@ class Board:
             if not group:
                 del self._groups[key]
 
+    def waiting(self, lane: str) -> Waiting:
+        """What is known of a lane with jobs."""
+        return self._lanes[lane].waiting(lane)
+
     @property
     def floor_ms(self) -> float:
         """The pool's virtual time, to be kept with the shares."""
