@@ -13,7 +13,7 @@ from atelier.database.errors import (
     SchemaTooOld,
 )
 from atelier.database.grouping import Grouped
-from atelier.database.schema import Id, Json, metadata, now_ms, padded
+from atelier.database.schema import Id, Json, metadata, now_ms, padded, value_of
 
 __all__ = [
     "Database",
@@ -33,4 +33,5 @@ __all__ = [
     "metadata",
     "now_ms",
     "padded",
+    "value_of",
 ]

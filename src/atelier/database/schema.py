@@ -55,6 +55,34 @@ def padded(values: Sequence[T]) -> list[T]:
     return [*values, *[values[-1]] * (size - len(values))]
 
 
+class value_of(FunctionElement[str]):
+    """``value_of(texts, key)``: the string under ``key`` in ``texts``, a JSON object of strings.
+
+    So one statement writes another text into each of many rows.
+    """
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(value_of, "sqlite")
+def _value_of_sqlite(element: value_of, compiler: SQLCompiler, **kw: Any) -> str:
+    texts, key = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"json_extract({texts}, '$.\"' || {key} || '\"')"
+
+
+@compiles(value_of, "postgresql")
+def _value_of_postgresql(element: value_of, compiler: SQLCompiler, **kw: Any) -> str:
+    texts, key = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(CAST({texts} AS JSON) ->> {key})"
+
+
+@compiles(value_of, "mysql")
+def _value_of_mysql(element: value_of, compiler: SQLCompiler, **kw: Any) -> str:
+    texts, key = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"JSON_UNQUOTE(JSON_EXTRACT({texts}, CONCAT('$.\"', {key}, '\"')))"
+
+
 class now_ms(FunctionElement[int]):
     """The database's clock in milliseconds since the epoch, the same within one statement."""
 

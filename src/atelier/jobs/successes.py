@@ -1,8 +1,10 @@
 """Jobs that succeed at the same time: recorded in a few statements, each guarded by its lease."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import String, bindparam, func, select, update
+from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import now_ms, padded
@@ -39,6 +41,24 @@ _LOCK_STATES = {
 }
 
 
+def _write_details(*columns: str) -> Any:
+    """For MySQL, whose driver sends many rows at once in an INSERT only.
+
+    Each row is there, under the lock of its job: nothing is ever inserted.
+    """
+    statement = mysql.insert(job_details)
+    written = {name: statement.inserted[name] for name in columns}
+    keyed: dict[str, Any] = {"job_id": bindparam("of_job")}
+    given: dict[str, Any] = {name: bindparam(name) for name in (*_UNUSED, *columns)}
+    return statement.values(keyed | given).on_duplicate_key_update(written)
+
+
+# Columns that must not be empty, and that keep what they hold.
+_UNUSED: dict[str, Any] = {"workflow_version": "", "dialect": "", "inputs": {}, "metadata": {}}
+_MADE = ("outputs", "timings", "error", "previews", "cache_key", "cached_from")
+_WRITE_DETAILS = {False: _write_details(*_MADE), True: _write_details(*_MADE, "inputs")}
+
+
 class Successes(Outcomes):
     async def finish_many(self, conn: AsyncConnection, successes: Sequence[Success]) -> list[bool]:
         """For each of ``successes`` what ``finish`` answers, in a few statements for all."""
@@ -65,7 +85,9 @@ class Successes(Outcomes):
         rows = [{"of_job": id, **success.details()} for id, success in ended.items()]
         for with_inputs in (False, True):
             alike = [row for row in rows if ("inputs" in row) == with_inputs]
-            if alike:
+            if alike and self.dialect == "mysql":
+                await conn.execute(_WRITE_DETAILS[with_inputs], [_UNUSED | row for row in alike])
+            elif alike:
                 await conn.execute(UPDATE_DETAILS, alike)
         told = [id for id in ended if states[id].webhook_url is not None]
         if told:
