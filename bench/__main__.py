@@ -12,7 +12,17 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-from bench import conversion, latency, listeners, memory, queue, stylise, submit, throughput
+from bench import (
+    conversion,
+    latency,
+    listeners,
+    memory,
+    queue,
+    simulate,
+    stylise,
+    submit,
+    throughput,
+)
 from bench.crowd import allow_open_files
 from bench.figure import Figure, skipped, table
 from bench.plan import Plan
@@ -27,6 +37,7 @@ MEASURES: dict[str, Measure] = {
     "listeners": listeners.measure,
     "stylise": stylise.measure,
     "queue": queue.measure,
+    "simulate": simulate.measure,
     "conversion": conversion.measure,
 }
 LIMIT_SECONDS = 120.0  # for each

@@ -32,7 +32,9 @@ class Setting:
     """A pool and its load: ``load`` 1.0 is as much work as all instances do without switches.
 
     ``rate(time in ms)`` multiplies the load. ``bursts``: jobs come in bundles of this mean size,
-    of one user and workflow. ``misjudged``: estimates are wrong by up to this factor either way; ``spread``: run times of one workflow vary by this share.
+    of one user and workflow. ``misjudged``: estimates are wrong by up to this factor either way;
+    ``spread``: run times of one workflow vary by this share. ``urgent_share`` of all jobs are of
+    a higher class; each instance holds each model with the chance ``capable_share``.
     """
 
     instances: int
