@@ -101,9 +101,11 @@ async def measure(plan: Plan) -> AsyncIterator[Figure]:
         flows = {name: mean(map(_flow_s, outcomes[name][column])) for name in POLICIES}
         ours = flows.pop("ours")
         yield at_most(f"simulated mean flow, {column}", ours, limit, "s")
-        yield at_most("    as a multiple of the best other's", ours / min(flows.values()), 1, "")
+        yield at_most(
+            "    as a multiple of the best other's", ours / min(flows.values()), 1, "", digits=2
+        )
     for name, setting in OTHERS.items():
-        some = [make(replace(setting, hours=hours), seed) for seed in seeds]
+        some = [make(replace(setting, hours=hours), seed) for seed in seeds[:2]]
         ours_s, other_s = [], []
         for load in some:
             outcome = simulate(load, Ours)
@@ -118,7 +120,7 @@ async def measure(plan: Plan) -> AsyncIterator[Figure]:
         )
     async for figure in _overload(seeds, hours, worst):
         yield figure
-    async for figure in _forecasts(seeds, hours):
+    async for figure in _forecasts(seeds[:2], hours):
         yield figure
     yield at_most(
         "simulated waits beyond the starvation bound", sum(w > 1 for w in worst), 0, "", digits=0

@@ -2,11 +2,12 @@
 
 import bisect
 import heapq
+import itertools
 from collections.abc import Sequence
 
 from atelier.jobs.policy import Tuning
 from bench.simulation.load import Load
-from bench.simulation.machine import Outcome
+from bench.simulation.machine import Done, Outcome
 
 
 def least_mean_flow_ms(load: Load) -> float:
@@ -116,7 +117,29 @@ def shares_of_bound(load: Load, outcome: Outcome, tuning: Tuning | None = None) 
             if other > priority
         )
         changed = between(changes, came, done.started_ms)
-        bound = tuning.patience_ms + (ahead + 1 + higher + changed) * cycle
+        bound = (
+            tuning.patience_ms
+            + _nowhere_ms(load, done, changes)
+            + (ahead + 1 + higher + changed) * cycle
+        )
         found.append(done.wait_ms / bound)
         bisect.insort(before, done.started_ms)
     return found
+
+
+def _nowhere_ms(load: Load, done: Done, changes: Sequence[float]) -> float:
+    """How long a job waited while no instance that could run it was up."""
+    needed = done.job.lane.requirement
+    able = {n for n, holds in enumerate(load.holds) if needed in holds}
+    begin, end = done.job.at_ms, done.started_ms
+    times = [begin, *(time for time in changes if begin < time < end), end]
+    total = 0.0
+    for since, until in itertools.pairwise(times):
+        down = {
+            death.instance
+            for death in load.setting.deaths
+            if death.at_ms <= since < death.at_ms + death.lasts_ms
+        }
+        if able <= down:
+            total += until - since
+    return total

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from atelier.jobs.policy import Board, Estimates, InstanceState, Lane, Reason, Shares, Waiting
 
 # A claim costs a third of a millisecond at 1,000 lanes, and an answer may cost 50.
-PLAYED_CLAIMS = 120
+PLAYED_CLAIMS = 60
 
 
 class Expected(NamedTuple):

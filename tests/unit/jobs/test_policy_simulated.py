@@ -1,12 +1,17 @@
 """The policy over time: bounds that hold for any arrivals, and nearness to the best possible."""
 
 import importlib
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from atelier.jobs.policy import Tuning
+
+# Short times, so that the bound of a few minutes' arrivals is one that can be broken.
+TIGHT = Tuning(patience_ms=5_000, least_work=1, most_work=2, least_switch_ms=1_000, lag_ms=5_000)
 ROOT = Path(__file__).parents[3]
 
 
@@ -29,18 +34,20 @@ def bench():
     st.sampled_from([0.5, 1.0]),
     st.booleans(),
 )
+@example(1, 1, 2, 1.3, 1.0, 0.0, 1.0, False)
 def test_no_job_waits_beyond_the_bound(
     bench, seed, instances, models, load, bursts, urgent, capable, dies
 ):
     wanted = bench("load").Setting(
-        instances, models, load, hours=0.12, bursts=bursts, urgent_share=urgent,
+        instances, models, load, hours=0.1, run_s=(1, 3), switch_s=(1, 3),
+        bursts=bursts, urgent_share=urgent,
         capable_share=capable, deaths=[bench("load").Death(0, 1e5, 1e5)] if dies else [],
     )  # fmt: skip
     made = bench("load").make(wanted, seed)
-    outcome = bench("machine").simulate(made, bench("ours").Ours)
+    outcome = bench("machine").simulate(made, partial(bench("ours").Ours, tuning=TIGHT))
     assert sorted(done.job.seq for done in outcome.done) == list(range(len(made.arrivals)))
     if outcome.done:
-        assert max(bench("bounds").shares_of_bound(made, outcome)) <= 1
+        assert max(bench("bounds").shares_of_bound(made, outcome, TIGHT)) <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))
