@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from atelier.jobs.policy import Board, Estimates, InstanceState, Lane, Reason, Shares, Waiting
 
-# A claim costs a third of a millisecond at 1,000 lanes, and an answer may cost 50.
-PLAYED_CLAIMS = 60
+# A claim costs up to half a millisecond at 1,000 lanes; an answer is to cost about 50.
+PLAYED_CLAIMS = 40
 
 
 class Expected(NamedTuple):
@@ -88,18 +88,16 @@ def _behind(
         key = lane.priority, lane.user
         of_user[key] = of_user.get(key, 0.0) + count * run_ms / lane.weight
     # A user's lanes are taken to be worked off side by side.
-    order = sorted(
-        (
-            -lane.priority,
-            board.virtual_ms(lane.user) + of_user[lane.priority, lane.user] * place / count,
-            lane.id,
-            place,
-            run_ms,
-        )
-        for lane, count, run_ms in runs
-        for place in range(count)
-    )
-    for _, _, lane_id, _, run_ms in order:
-        found[lane_id].append(Expected(position, at_ms, at_ms + run_ms))
-        at_ms += run_ms / instances
-        position += 1
+    for priority in sorted({lane.priority for lane, _, _ in runs}, reverse=True):
+        order: list[tuple[float, int]] = []
+        of_class = [one for one in runs if one[0].priority == priority]
+        for index, (lane, count, _) in enumerate(of_class):
+            begin_ms, step_ms = board.virtual_ms(lane.user), of_user[priority, lane.user] / count
+            order += [(begin_ms + step_ms * place, index) for place in range(count)]
+        order.sort()
+        rows = [(found[lane.id], run_ms, run_ms / instances) for lane, _, run_ms in of_class]
+        for _, index in order:
+            expected, run_ms, step_ms = rows[index]
+            expected.append(Expected(position, at_ms, at_ms + run_ms))
+            at_ms += step_ms
+            position += 1

@@ -56,7 +56,7 @@ def test_near_the_optimum_of_small_batches(bench, seed):
     made = load.make(load.Setting(2, 3, 0.5, hours=1.0, spread=0.0), seed)
     some = [load.Arrival(n, 0.0, one.lane, one.run_ms) for n, one in enumerate(made.arrivals[:7])]
     batch = load.Load(
-        made.setting, some, made.switch_ms, made.run_ms, made.run_ms, made.switch_ms, made.holds
+        made.setting, some, made.switch_ms, made.estimated_run_ms, made.switch_ms, made.holds
     )
     outcome = bench("machine").simulate(batch, bench("ours").Ours)
     total = sum(done.flow_ms for done in outcome.done)
