@@ -19,6 +19,7 @@ from bench import (
     listeners,
     memory,
     queue,
+    simulate,
     stylise,
     submit,
     throughput,
@@ -40,12 +41,14 @@ MEASURES: dict[str, Measure] = {
     "queue": queue.measure,
     "wakeup": wakeup.measure,
     "apart": apart.measure,
+    "simulate": simulate.measure,
     "conversion": conversion.measure,
 }
 LIMIT_SECONDS = 120.0  # for each
 LIMITS_SECONDS = {
     "conversion": 3600.0,  # a browser loads every template
     "queue": 600.0,  # a million jobs are loaded into each database
+    "simulate": 600.0,  # hours of a busy pool
 }
 
 

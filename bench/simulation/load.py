@@ -32,7 +32,9 @@ class Setting:
     """A pool and its load: ``load`` 1.0 is as much work as all instances do without switches.
 
     ``rate(time in ms)`` multiplies the load. ``bursts``: jobs come in bundles of this mean size,
-    of one user and workflow. ``misjudged``: estimates are wrong by up to this factor either way; ``spread``: run times of one workflow vary by this share.
+    of one user and workflow. ``misjudged``: estimates are wrong by up to this factor either way;
+    ``spread``: run times of one workflow vary by this share. ``urgent_share`` of all jobs are of
+    a higher class; each instance holds each model with the chance ``capable_share``.
     """
 
     instances: int
@@ -59,12 +61,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``switch_ms`` by model; ``run_ms`` by workflow, true and as estimated."""
+    """``switch_ms`` by model, true and as estimated; run times by workflow, as estimated."""
 
     setting: Setting
     arrivals: Sequence[Arrival]
     switch_ms: dict[str, float]
-    run_ms: dict[str, float]
     estimated_run_ms: dict[str, float]
     estimated_switch_ms: dict[str, float]
     holds: Sequence[frozenset[str]]  # requirements that each instance meets
@@ -98,7 +99,7 @@ def make(setting: Setting, seed: int) -> Load:
         frozenset(held | {m for k, m in enumerate(models) if k % setting.instances == n})
         for n, held in enumerate(holds)
     ]
-    return Load(setting, arrivals, switch, run, wrong(run), wrong(switch), holds)
+    return Load(setting, arrivals, switch, wrong(run), wrong(switch), holds)
 
 
 def _arrivals(

@@ -43,7 +43,7 @@ class Done:
 @dataclass(slots=True)
 class Outcome:
     done: list[Done] = field(default_factory=list)
-    idle_while_waiting_ms: float = 0.0
+    scheduler: object = None
 
 
 class Scheduler(Protocol):
@@ -71,7 +71,7 @@ def simulate(load: Load, policy: Policy) -> Outcome:
         Node(n, f"instance-{n}", setting.speed(n), load.holds[n]) for n in range(setting.instances)
     ]
     scheduler = policy(load, nodes)
-    outcome = Outcome()
+    outcome = Outcome(scheduler=scheduler)
     events: list[tuple[float, int, int, object]] = []
     count = 0
 

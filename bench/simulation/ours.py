@@ -2,22 +2,26 @@
 
 from collections import deque
 from dataclasses import replace
-from functools import partial
 
+from atelier.jobs.forecast import forecast
 from atelier.jobs.policy import Board, Estimates, InstanceState, Lane, Shares, Tuning, Waiting
 from bench.simulation.load import Arrival, Load
 from bench.simulation.machine import Done, Node
 
 
 class Ours:
+    """Keeps a board as a worker does; its ``forecasts`` are the expected ends of some jobs."""
+
     def __init__(
         self,
         load: Load,
         nodes: list[Node],
         tuning: Tuning | None = None,
-        board: type[Board] = Board,
+        forecast_every: int = 0,
     ) -> None:
-        self.load = load
+        self.nodes = nodes
+        self.forecast_every = forecast_every
+        self.forecasts: dict[int, float] = {}
         self.lanes: dict[str, deque[Arrival]] = {}
         self.expected: dict[str, float] = {}
         speeds = {node.id: node.speed for node in nodes}
@@ -28,7 +32,7 @@ class Ours:
             return load.estimated_run_ms[lane.workflow] / at
 
         self.estimates = Estimates(run_ms, lambda model, instance: load.estimated_switch_ms[model])
-        self.board = board(
+        self.board = Board(
             [], [self.state(node) for node in nodes], Shares(), self.estimates, tuning
         )
 
@@ -38,6 +42,21 @@ class Ours:
     def arrived(self, job: Arrival, now_ms: float) -> None:
         self.lanes.setdefault(job.lane.id, deque()).append(job)
         self.put(job.lane)
+        if self.forecast_every and job.seq % self.forecast_every == 0:
+            self.forecasts[job.seq] = self.expected_end_ms(job, now_ms)
+
+    def expected_end_ms(self, job: Arrival, now_ms: float) -> float:
+        waiting = [
+            Waiting(queue[0].lane, len(queue), int(queue[0].at_ms), queue[0].seq)
+            for queue in self.lanes.values()
+            if queue
+        ]
+        users = {one.lane.user for one in waiting}
+        shares = Shares({user: self.board.virtual_ms(user) for user in users})
+        pool = [self.board.instance(node.id) for node in self.nodes]
+        found = forecast(waiting, pool, shares, self.estimates, now_ms)[job.lane.id]
+        place = len(self.lanes[job.lane.id]) - 1
+        return found[place].end_ms if place < len(found) else now_ms
 
     def put(self, lane: Lane) -> None:
         queue = self.lanes[lane.id]
@@ -78,7 +97,3 @@ class Ours:
 
     def came_up(self, node: Node, now_ms: float) -> None:
         self.board.set_instance(self.state(node))
-
-
-def tuned(tuning: Tuning) -> partial[Ours]:
-    return partial(Ours, tuning=tuning)

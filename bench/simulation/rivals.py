@@ -122,15 +122,68 @@ class Pressure(Rival):
                 users[one.lane.user] = min(users.get(one.lane.user, 0) + 1, 3)
             return 10_000 * sum(users.values()) + now_ms - queue[0].at_ms
 
+        by = {model: now_ms + self.load.switch_ms[model] for model in live}
         free = [
             model
             for model in live
             if not any(
-                other.model == model
-                and other.up
-                and other.free_at_ms - now_ms < self.load.switch_ms[model]
+                other.model == model and other.up and other.free_at_ms < by[model]
                 for other in self.nodes
                 if other is not node
             )
         ]
         return max(free, key=pressure, default=None)
+
+
+class MinimumRun(Pressure):
+    """Pressure and fair share, with a minimum of work after a switch (K >= 4, T = 60 s)."""
+
+    def __init__(self, load: Load, nodes: list[Node]) -> None:
+        super().__init__(load, nodes)
+        self.virtual: dict[str, float] = {}
+        self.jobs: dict[str, int] = {}
+        self.work: dict[int, float] = {}
+
+    def arrived(self, job: Arrival, now_ms: float) -> None:
+        user = job.lane.user
+        if not self.jobs.get(user):
+            active = [self.virtual.get(u, 0.0) for u, count in self.jobs.items() if count]
+            self.virtual[user] = max(self.virtual.get(user, 0.0), min(active, default=0.0))
+        self.jobs[user] = self.jobs.get(user, 0) + 1
+        super().arrived(job, now_ms)
+
+    def ended(self, done: Done, node: Node, now_ms: float) -> None:
+        self.jobs[done.job.lane.user] -= 1
+
+    def next(self, node: Node, now_ms: float) -> tuple[Arrival | None, float | None]:
+        live = [m for m, queue in self.queues.items() if queue and m in node.holds]
+        if not live:
+            return None, None
+        loaded = {other.model for other in self.nodes if other.up}
+        starving = [
+            m for m in live if m not in loaded and now_ms - self.queues[m][0].at_ms > 60_000
+        ]
+        model: str | None
+        if node.model in live and not (starving and self.ran_enough(node)):
+            model = node.model
+        elif starving:
+            model = self.oldest(starving)
+        else:
+            model = super().pick(live, node, now_ms)
+        if model is None:
+            return None, None
+        job = min(
+            self.queues[model], key=lambda one: (self.virtual.get(one.lane.user, 0.0), one.seq)
+        )
+        self.queues[model].remove(job)
+        switch = 0.0 if model == node.model else self.load.switch_ms[model]
+        self.work[node.index] = job.run_ms + (0.0 if switch else self.work.get(node.index, 0.0))
+        self.virtual[job.lane.user] = self.virtual.get(job.lane.user, 0.0) + job.run_ms + switch
+        return job, None
+
+    def ran_enough(self, node: Node) -> bool:
+        if node.model is None:
+            return True
+        backlog = sum(one.run_ms for queue in self.queues.values() for one in queue)
+        times = min(max(4 * backlog / (len(self.nodes) * 60_000), 4.0), 40.0)
+        return self.work.get(node.index, 0.0) >= times * self.load.switch_ms[node.model]

@@ -32,8 +32,9 @@ class Board:
     ``least_switch_ms``), K the greatest, and C = 2 (K S + 2 R + S): twice, because DUE and BEHIND
     take turns. A job that its user may start, that came after A others of its class that still
     waited, starts at most ``T + (A + 1 + H + D) C`` after it came. H counts starts of higher
-    classes in the meantime, D instances that went away or came back. For in each C an instance
-    whose business it is serves it or an older one.
+    classes in the meantime, D instances that went away or came back; time in which no instance
+    that can run it is up comes on top. For in each C an instance whose business it is serves it
+    or an older one. Where runs take longer than estimated, C grows by as much.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class Estimates:
 
     ``run_ms(lane, instance id)`` is one warm job's run time there, with that instance's speed;
     for None, the mean over the pool. ``switch_ms(model, instance id)`` is what loading costs
-    there; for None, the mean. A board asks once for each pair and keeps the answer.
+    there; for None, the mean. Both are called often and should only look up.
     """
 
     run_ms: Callable[[Lane, str | None], float]
