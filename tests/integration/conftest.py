@@ -43,7 +43,9 @@ from atelier.pool.pool import Pool, client_id
 from atelier.service import Assets, Generations, Notices, Overview, Submission, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
+from atelier.service.outlook import Outlook
 from atelier.service.planning import Planner
+from atelier.service.standing import Standing
 from atelier.storage.objects import open_store
 from atelier.telemetry import configure_logging
 from atelier.webhooks.outbox import Outbox
@@ -279,7 +281,15 @@ class Service:
         own = folder / "workflows"
         self.library = Library([own] if own.is_dir() else [])
         self.capabilities = Capabilities()
-        self.estimates = Estimates(instances_up=lambda: len(pool.up()), now_ms=now_ms)
+        self.estimates = Estimates(now_ms=now_ms)
+        self.standing = Standing(pool, self.capabilities, self.estimates)
+        self.outlook = Outlook(
+            database=database,
+            queue=self.queue,
+            standing=self.standing,
+            capabilities=self.capabilities,
+            estimates=self.estimates,
+        )
         self.assets = Assets(database=database, catalog=self.catalog, store=self.store)
         self.overview = Overview(
             database=database,
@@ -302,6 +312,7 @@ class Service:
             assets=self.assets,
             bus=self.bus,
             estimates=self.estimates,
+            outlook=self.outlook,
             notices=self.notices,
             waiting_because=self.overview.waiting_because,
         )
@@ -332,6 +343,7 @@ class Service:
             workflows=self.workflows,
             capabilities=self.capabilities,
             estimates=self.estimates,
+            standing=self.standing,
             pool=self.pool,
             bus=self.bus,
             spool=self.spool,

@@ -41,10 +41,12 @@ from atelier.service import Assets, Files, Generations, Notices, Overview, Servi
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
 from atelier.service.instances import Instances
+from atelier.service.outlook import Outlook
 from atelier.service.planning import Planner
 from atelier.service.positions import PositionTeller
 from atelier.service.presence import Presence
 from atelier.service.relay import Relay
+from atelier.service.standing import Standing
 from atelier.settings import Settings
 from atelier.storage.objects import open_store
 from atelier.storage.opening import check_store, opened_store
@@ -201,7 +203,16 @@ async def application(
         catalog = Catalog(database.dialect)
         capabilities = Capabilities()
         rng = random.Random()
-        estimates = Estimates(instances_up=lambda: len(pool.up()), now_ms=now_ms)
+        estimates = Estimates(now_ms=now_ms)
+        standing = Standing(pool, capabilities, estimates)
+        outlook = Outlook(
+            database=database,
+            queue=queue,
+            standing=standing,
+            capabilities=capabilities,
+            estimates=estimates,
+            max_running=settings.max_running_per_user or None,
+        )
         assets = Assets(database=database, catalog=catalog, store=store)
         files = Files(
             database=database,
@@ -238,6 +249,7 @@ async def application(
             assets=assets,
             bus=bus,
             estimates=estimates,
+            outlook=outlook,
             notices=notices,
             waiting_because=overview.waiting_because,
             on_accepted=relay.expect,
@@ -266,6 +278,7 @@ async def application(
                 workflows=workflows,
                 capabilities=capabilities,
                 estimates=estimates,
+                standing=standing,
                 pool=pool,
                 bus=bus,
                 clock=time.monotonic,
@@ -311,7 +324,7 @@ async def application(
             running=lambda: dispatcher.running if dispatcher else 0,
         )
         await stack.enter_async_context(presence.shown())
-        positions = PositionTeller(database=database, queue=queue, bus=bus, estimates=estimates)
+        positions = PositionTeller(database=database, queue=queue, bus=bus, outlook=outlook)
         await stack.enter_async_context(_background(positions.run(), "positions"))
         yield Application(
             settings=settings,

@@ -16,6 +16,7 @@ from atelier.jobs.statistics import JobStats, Statistics, Times
 from atelier.jobs.success import Success
 from atelier.jobs.successes import Successes
 from atelier.jobs.taking import Ask, Taking
+from atelier.jobs.waiting import Rank
 
 __all__ = [
     "LEASE_MS",
@@ -28,6 +29,7 @@ __all__ = [
     "Limits",
     "Page",
     "QueueFull",
+    "Rank",
     "Renewed",
     "RunKey",
     "RunTime",

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import and_, bindparam, func, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import now_ms
@@ -42,12 +42,41 @@ _WITHOUT = (
 )
 _GIVE = update(jobs).where(_J.id == bindparam("job_id")).values(lane=bindparam("given"))
 
+_before = jobs.alias("before")
+_IS_QUEUED_BEFORE = _before.c.status == literal_column("'queued'")
+_RANKS = select(
+    _J.id,
+    _J.lane,
+    _J.workflow,
+    _J.variant,
+    select(func.count())
+    .select_from(_before)
+    .where(
+        _IS_QUEUED_BEFORE,
+        _before.c.lane == _J.lane,
+        or_(
+            _before.c.seq < _J.seq,
+            and_(_before.c.seq == _J.seq, _before.c.id < _J.id),
+        ),
+    )
+    .scalar_subquery()
+    .label("number"),
+).where(QUEUED_ROWS, _J.lane.is_not(None), _J.id.in_(bindparam("ids", expanding=True)))
 _TIME = select(now_ms())
 
 LANES_AT_ONCE = 500
 ADOPTED_AT_ONCE = 1000
 # How many lanes are remembered beside those that have jobs.
 LANES_REMEMBERED = 10_000
+
+
+class Rank(NamedTuple):
+    """How many jobs of its ``lane`` go before a queued job."""
+
+    lane: str
+    before: int
+    workflow: str
+    variant: str | None
 
 
 class WaitingLanes:
@@ -75,6 +104,11 @@ class WaitingLanes:
         if len(self._lanes) > len(found) + LANES_REMEMBERED:
             self._lanes = {id: self._lanes[id] for id in found if id in self._lanes}
         return list(waiting.values())
+
+    async def ranks(self, conn: AsyncConnection, ids: Collection[str]) -> dict[str, Rank]:
+        """Of those of ``ids`` that are queued, the places in their lanes."""
+        rows = await conn.execute(_RANKS, {"ids": list(ids)})
+        return {row.id: Rank(row.lane, row.number, row.workflow, row.variant) for row in rows}
 
     async def time_ms(self, conn: AsyncConnection) -> int:
         """The database's time, which ``oldest_ms`` is in."""

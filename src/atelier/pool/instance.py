@@ -142,7 +142,9 @@ class Instance:
 
     def switch_ms(self, model: str | None) -> float | None:
         """What loading ``model`` takes there, as measured; None before anything was loaded."""
-        return self.usage.warmth.cost_ms(model)
+        if self.driven:
+            return self.usage.warmth.cost_ms(model)
+        return self._told.switch_ms.get(model or "")
 
     def run_ms(self, workflow: str, variant: str | None) -> float | None:
         """What such jobs take there on average, without loading; None before the first."""
@@ -153,6 +155,17 @@ class Instance:
         if self.driven:
             return now_ms + round(self.usage.free_in_ms())
         return max(now_ms, self._told.busy_until_ms or 0)
+
+    def free_in_ms(self) -> float:
+        """Until all that is there or claimed for it will have run, as far as is known here."""
+        if self.driven:
+            return self.usage.free_in_ms()
+        return max((self._told.busy_until_ms or 0) - time.time() * 1000, 0.0)
+
+    @property
+    def keeps(self) -> int:
+        """How many models stay loaded beside each other there."""
+        return self.usage.warmth.kept if self.driven else max(len(self._told.warm), 1)
 
     @property
     def devices(self) -> tuple[Mapping[str, Any], ...]:

@@ -53,6 +53,11 @@ class Warmth:
         return {key: round(median(loads), 1) for key, loads in self._loads.items()}
 
     @property
+    def kept(self) -> int:
+        """How many models stay loaded beside each other, as far as was seen."""
+        return self._kept
+
+    @property
     def warm(self) -> frozenset[str]:
         """Keys of what is loaded; of a key of several files, each of them too."""
         kept = self._recent[: self._kept]

@@ -36,7 +36,6 @@ class Accepted:
 
     job: Job
     created: bool
-    position: int | None
     webhook: WebhookView | None
 
 
@@ -95,7 +94,7 @@ class Accepting:
             if answered is None:
                 return None
             webhooks = await self._notices.views(conn, [answered[0]])
-            return Accepted(*answered, None, webhooks.get(answered[0].id))
+            return Accepted(*answered, webhooks.get(answered[0].id))
 
         return await self._database.run(work, durable=False)
 
@@ -109,10 +108,9 @@ class Accepting:
         answers = await self._queue.insert_many(conn, [offer.new for offer in offers])
         jobs = [answer[0] for answer in answers if not isinstance(answer, QueueFull)]
         webhooks = await self._notices.views(conn, jobs)
-        positions = await self._queue.positions(conn, [job.id for job in jobs])
         return [
             answer
             if isinstance(answer, QueueFull)
-            else Accepted(*answer, positions.get(answer[0].id), webhooks.get(answer[0].id))
+            else Accepted(*answer, webhooks.get(answer[0].id))
             for answer in answers
         ]

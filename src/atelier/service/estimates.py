@@ -15,16 +15,15 @@ class Estimates:
     """Moving averages of run times by workflow, variant and instance, loads not counted.
 
     What is learned here is told to other processes through the database: ``take_news`` gives it,
-    ``recall`` takes what all have learned. ``instances_up`` says how many share the queue.
+    ``recall`` takes what all have learned.
     """
 
-    def __init__(self, *, instances_up: Callable[[], int], now_ms: Callable[[], int]) -> None:
+    def __init__(self, *, now_ms: Callable[[], int]) -> None:
         self._at: dict[RunKey, float] = {}
         self._mean: dict[_Kind, float] = {}
         self._news: dict[RunKey, RunTime] = {}
         self._all_ms: float | None = None
         self._slowness: dict[str, float] = {}  # of instances: 2, where all takes twice as long
-        self._instances_up = instances_up
         self._now_ms = now_ms
 
     def learn(
@@ -66,6 +65,11 @@ class Estimates:
         if self._mean:
             self._all_ms = sum(self._mean.values()) / len(self._mean)
 
+    @property
+    def known(self) -> bool:
+        """Whether anything was learned yet."""
+        return self._all_ms is not None
+
     def run_ms(self, workflow: str, variant: str | None) -> int | None:
         """Mean run time of such jobs; None before the first."""
         known = self._mean.get((workflow, variant))
@@ -79,22 +83,13 @@ class Estimates:
         mean = self._mean.get((workflow, variant), self._all_ms or DEFAULT_RUN_MS)
         return mean * self._slowness.get(instance or "", 1.0)
 
-    def eta_seconds(self, job: Job, position: int | None) -> float | None:
-        """Seconds until ``job`` ends; None when nothing is known or it has ended."""
-        own = self.run_ms(job.workflow, job.variant) or job.estimate_ms
-        if own is None and self._all_ms is None:
+    def remaining_seconds(self, job: Job) -> float | None:
+        """Seconds until ``job``, which runs, ends; None while nothing is known."""
+        if not self.known:
             return None
-        run_ms = own if own is not None else (self._all_ms or DEFAULT_RUN_MS)
-        if job.status == "running":
-            elapsed = self._now_ms() - (job.started_at_ms or self._now_ms())
-            return round(max(run_ms - elapsed, 0) / 1000, 1)
-        instances = self._instances_up()
-        if job.status != "queued" or position is None or instances == 0:
-            return None
-        others_ms = self._all_ms or run_ms
-        # Those at the instances are half done on average.
-        ahead = (position - 1 + 0.5 * instances) / instances
-        return round((ahead * others_ms + run_ms) / 1000, 1)
+        run_ms = self.expected_ms(job.workflow, job.variant, job.instance)
+        elapsed = self._now_ms() - (job.started_at_ms or self._now_ms())
+        return round(max(run_ms - elapsed, 0) / 1000, 1)
 
 
 def _moved(mean: float | None, newest: float) -> float:

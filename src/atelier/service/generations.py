@@ -13,7 +13,7 @@ from atelier.database import Database
 from atelier.errors import AtelierError, Conflict, MediaRejected
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
-from atelier.jobs.job import RUNNING, TERMINAL, Job, NewJob, Progress
+from atelier.jobs.job import QUEUED, RUNNING, TERMINAL, Job, NewJob, Progress
 from atelier.jobs.queue import JobQueue
 from atelier.media.asset import Asset
 from atelier.media.catalog import Catalog
@@ -24,6 +24,7 @@ from atelier.service.files import Files
 from atelier.service.fitting import Fitted, Wish
 from atelier.service.line import Line
 from atelier.service.notices import Notices
+from atelier.service.outlook import Outlook, Place
 from atelier.service.planning import Planned, Planner
 from atelier.service.snapshot import present, snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
@@ -65,6 +66,7 @@ class Generations(Line, Stopping):
         assets: Assets,
         bus: Bus,
         estimates: Estimates,
+        outlook: Outlook,
         notices: Notices,
         waiting_because: Callable[[Job], str | None],
         on_accepted: Callable[[str], None] = lambda job: None,
@@ -80,6 +82,7 @@ class Generations(Line, Stopping):
         self._assets = assets
         self._bus = bus
         self._estimates = estimates
+        self._outlook = outlook
         self._notices = notices
         self._waiting_because = waiting_because
         self._on_accepted = on_accepted
@@ -111,11 +114,17 @@ class Generations(Line, Stopping):
         """
         new, planned, hashes = await self._prepare(submission)
         workflow = planned.found if planned.graph is None else None
+        await self._outlook.look()
         accepted = await self._accepting.accept(Offer(new, planned.plan, workflow, hashes))
         job, created = accepted.job, accepted.created
-        view = self._view(job, accepted.position, accepted.webhook)
+        place = None
+        if created and job.status == QUEUED:
+            place = self._outlook.newcomer(job.workflow, job.variant)
+        view = self._view(job, place, accepted.webhook)
         if created:
             self._announce(view)
+        elif job.status == QUEUED:
+            view = await self.get(job.id)
         # A worker may already be at it; the answer waits until a power loss can't undo the job.
         await self._database.flush()
         if created:
@@ -141,9 +150,9 @@ class Generations(Line, Stopping):
             job = await self._queue.get(conn, id)
             if job is None or (user is not None and job.user != user):
                 raise JobUnknown(f"There is no job {id!r}.")
-            position = await self._queue.position(conn, id) if job.status == "queued" else None
             webhooks = await self._notices.views(conn, [job])
-        return self._view(job, position, webhooks.get(id))
+        places = await self._places([job])
+        return self._view(job, places.get(id), webhooks.get(id))
 
     async def list(
         self,
@@ -168,10 +177,9 @@ class Generations(Line, Stopping):
                 limit=limit,
                 cursor=cursor,
             )
-            queued = [job.id for job in page.jobs if job.status == "queued"]
-            positions = await self._queue.positions(conn, queued) if queued else {}
             webhooks = await self._notices.views(conn, page.jobs)
-        views = (self._view(job, positions.get(job.id), webhooks.get(job.id)) for job in page.jobs)
+        places = await self._places(page.jobs)
+        views = (self._view(job, places.get(job.id), webhooks.get(job.id)) for job in page.jobs)
         return JobPage(tuple(views), page.next_cursor)
 
     async def history(self, *, limit: int = 50, offset: int = 0) -> JobHistory:
@@ -179,10 +187,9 @@ class Generations(Line, Stopping):
         async with self._database.read() as conn:
             total = await self._queue.count(conn)
             found = await self._queue.newest(conn, limit=limit, offset=offset)
-            queued = [job.id for job in found if job.status == "queued"]
-            positions = await self._queue.positions(conn, queued) if queued else {}
             webhooks = await self._notices.views(conn, found)
-        views = (self._view(job, positions.get(job.id), webhooks.get(job.id)) for job in found)
+        places = await self._places(found)
+        views = (self._view(job, places.get(job.id), webhooks.get(job.id)) for job in found)
         return JobHistory(tuple(views), total)
 
     async def retry(self, id: str, *, user: str | None = None) -> JobView:
@@ -349,18 +356,21 @@ class Generations(Line, Stopping):
         assert known is not None  # _prepare has just made it
         return known.body()
 
-    def _view(self, job: Job, position: int | None, webhook: WebhookView | None) -> JobView:
+    def _view(self, job: Job, place: Place | None, webhook: WebhookView | None) -> JobView:
         queued = job.status == "queued"
         told = self._bus.progress_of(job.id) if job.status == "running" else None
         if told is not None and told.data["percent"] >= job.progress.percent:
             at = {name: told.data[name] for name in ("percent", "step", "steps", "node")}
             job = replace(job, progress=Progress(**at))
+        eta_seconds = place.eta_seconds if queued and place is not None else None
+        if job.status == RUNNING:
+            eta_seconds = self._estimates.remaining_seconds(job)
         return JobView(
             job=job,
             outputs=tuple(OutputView.of(output) for output in job.outputs),
             previews=tuple(OutputView.of(preview) for preview in job.previews),
-            queue_position=position if queued else None,
-            eta_seconds=self._estimates.eta_seconds(job, position),
+            queue_position=place.position if queued and place is not None else None,
+            eta_seconds=eta_seconds,
             message=self._waiting_because(job) if queued else None,
             webhook=webhook,
         )

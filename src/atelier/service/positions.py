@@ -8,7 +8,7 @@ from atelier.database import Database, DatabaseUnavailable
 from atelier.events import event as events
 from atelier.events.bus import Bus
 from atelier.jobs.queue import JobQueue
-from atelier.service.estimates import Estimates
+from atelier.service.outlook import Outlook
 
 log = structlog.get_logger(__name__)
 
@@ -19,13 +19,11 @@ NEXT = 200  # places further back change too often to be news
 class PositionTeller:
     """Publishes ``position`` events for the first of the queue while anybody listens."""
 
-    def __init__(
-        self, *, database: Database, queue: JobQueue, bus: Bus, estimates: Estimates
-    ) -> None:
+    def __init__(self, *, database: Database, queue: JobQueue, bus: Bus, outlook: Outlook) -> None:
         self._database = database
         self._queue = queue
         self._bus = bus
-        self._estimates = estimates
+        self._outlook = outlook
         self._told: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -42,14 +40,19 @@ class PositionTeller:
                 log.exception("telling places failed in a way nobody foresaw")
 
     async def _tell(self) -> None:
+        self._outlook.changed()
+        await self._outlook.look()
         async with self._database.read() as conn:
             waiting = await self._queue.next_in_line(conn, NEXT)
+            places = await self._outlook.places(conn, [job.id for job in waiting])
         told = {}
-        for position, job in enumerate(waiting, start=1):
+        for job in waiting:
+            if (place := places.get(job.id)) is None:
+                continue
+            position, eta = place
             told[job.id] = position
             before = self._told.get(job.id)
             if before is not None and before != position:
-                eta = self._estimates.eta_seconds(job, position)
                 self._bus.publish_here(
                     events.position(job.id, job.user, position=position, eta_seconds=eta)
                 )

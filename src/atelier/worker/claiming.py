@@ -12,10 +12,11 @@ from typing import Any
 import structlog
 
 from atelier.jobs.lanes import Lane, Waiting
-from atelier.jobs.policy import Board, Choice, Estimates, InstanceState, Shares
+from atelier.jobs.policy import Board, Choice, Reason, Shares
 from atelier.jobs.queue import Claim, UserShares
 from atelier.pool.instance import Instance
 from atelier.service.capabilities import parse_requirement
+from atelier.service.standing import Turn, takes_jobs
 from atelier.worker.context import Context
 
 log = structlog.get_logger(__name__)
@@ -30,7 +31,6 @@ AHEAD_SECONDS = 5.0
 OTHERS_SECONDS = 1.2
 # So long a job that failed at one instance waits for another before it is tried there again.
 AVOIDED_MS = 60_000.0
-DEFAULT_SWITCH_MS = 5_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,6 @@ class Found:
 
     claim: Claim | None
     wait_seconds: float
-
-
-@dataclass(slots=True)
-class _Seat:
-    """What was claimed for an instance since its model was loaded. Times are in ms."""
-
-    model: str | None = None
-    work_since_switch_ms: float = 0.0
 
 
 @dataclass(slots=True)
@@ -79,7 +71,7 @@ class Claiming:
         self._run_times_at = float("-inf")
         self._clock_ahead_ms = 0.0  # of the database's clock before ours
         self._waiting_since: dict[str, int] = {}  # by lane
-        self._seats: dict[str, _Seat] = {}
+        self._turns: dict[str, Turn] = {}
         self._account = _Account()
         self._charged: dict[str, tuple[Lane, float]] = {}  # job id -> what its start has cost
 
@@ -154,7 +146,7 @@ class Claiming:
     async def _from_board(self, instance: Instance) -> Found:
         board = self._board
         assert board is not None
-        board.set_instance(self._state(instance))
+        board.set_instance(self._context.standing.state(instance, self._now_ms(), self._turns))
         passed: list[Waiting] = []
         try:
             return await self._first_taken(board, instance, passed)
@@ -191,22 +183,27 @@ class Claiming:
             # for it is lost. Not to wait for the disk here makes every job some ms shorter.
             claims = await context.database.run(work, durable=False)
             if claims:
-                self._took(board, lane, instance, claims[0])
+                self._took(board, choice, lane, instance, claims[0])
                 return Found(claims[0], 0.0)
             # Others were faster, or its jobs had better go elsewhere.
             if is_avoidable:
                 passed.append(board.waiting(lane.id))
             board.put(Waiting(lane, 0, 0, 0))
 
-    def _took(self, board: Board, lane: Lane, instance: Instance, claim: Claim) -> None:
-        run_ms, switch_ms = board.take(lane.id, instance.id, self._now_ms())
+    def _took(
+        self, board: Board, choice: Choice, lane: Lane, instance: Instance, claim: Claim
+    ) -> None:
+        run_ms, switch_ms = board.take(lane.id, instance.id, self._now_ms(), choice.reason)
         cost_ms = run_ms + switch_ms
         self._account.add(lane.user, cost_ms / lane.weight)
         self._account.floor_ms = max(self._account.floor_ms, board.floor_ms)
         self._charged[claim.job.id] = lane, cost_ms
-        seat = self._seats.setdefault(instance.id, _Seat())
-        seat.work_since_switch_ms = run_ms + (0.0 if switch_ms else seat.work_since_switch_ms)
-        seat.model = lane.model or seat.model
+        turn = self._turns.setdefault(instance.id, Turn())
+        is_due = choice.reason is Reason.DUE
+        begins = bool(switch_ms) or is_due or choice.reason is Reason.BEHIND
+        if is_due or choice.reason is Reason.BEHIND:
+            turn.last_due = is_due
+        turn.work_since_switch_ms = run_ms + (0.0 if begins else turn.work_since_switch_ms)
 
     def _until(self, choice: Choice, now_ms: float) -> float:
         if choice.until_ms is None:
@@ -229,7 +226,7 @@ class Claiming:
             other
             for other in self._context.pool.instances
             if other is not instance
-            and _takes_jobs(other)
+            and takes_jobs(other)
             and other.busy_until_ms(ours_ms) <= ours_ms + within_ms
             and capabilities.can_run(other, lane.requirement)
         ]
@@ -268,9 +265,9 @@ class Claiming:
         self._waiting_since = {one.lane.id: one.oldest_ms for one in waiting}
         self._board = Board(
             waiting,
-            [self._state(instance) for instance in context.pool.instances],
+            context.standing.states(self._now_ms(), self._turns),
             self._shares(shares),
-            Estimates(run_ms=self._run_ms, switch_ms=self._switch_ms),
+            context.standing.costs,
         )
         self._read_at = context.clock()
         took = self._read_at - began
@@ -291,37 +288,3 @@ class Claiming:
             running=read.running,
             max_running_default=self._max_running,
         )
-
-    def _state(self, instance: Instance) -> InstanceState:
-        capabilities, id = self._context.capabilities, instance.id
-        seat = self._seats.get(id, _Seat())
-        jobs = instance.usage.work.jobs if instance.driven else {}
-        last = next(reversed(jobs.values())).model if jobs else None
-        ours_ms = self._context.now_ms()
-        return InstanceState(
-            id=id,
-            capable=lambda requirement: capabilities.can_run(instance, requirement),
-            warm=instance.warm,
-            model=last,
-            work_since_switch_ms=seat.work_since_switch_ms,
-            free_at_ms=self._now_ms() + instance.busy_until_ms(ours_ms) - ours_ms,
-            up=_takes_jobs(instance),
-        )
-
-    def _run_ms(self, lane: Lane, instance: str | None) -> float:
-        return self._context.estimates.expected_ms(lane.workflow, lane.variant, instance)
-
-    def _switch_ms(self, model: str, instance: str | None) -> float:
-        pool = self._context.pool
-        some = pool.instances if instance is None else filter(None, [pool.get(instance)])
-        known = [ms for one in some if (ms := one.switch_ms(model)) is not None]
-        if not known and instance is not None:
-            return self._switch_ms(model, None)
-        return sum(known) / len(known) if known else DEFAULT_SWITCH_MS
-
-
-def _takes_jobs(instance: Instance) -> bool:
-    """Whether it, or the worker that drives it, takes jobs now."""
-    if instance.driven:
-        return instance.takes_jobs
-    return instance.up and instance.wanted == "active" and instance.circuit == "closed"

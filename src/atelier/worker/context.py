@@ -14,6 +14,7 @@ from atelier.media.fetch import Fetcher
 from atelier.pool.pool import Pool
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
+from atelier.service.standing import Standing
 from atelier.service.workflows import Workflows
 from atelier.storage.store import Store
 from atelier.worker.spool import Spool
@@ -44,6 +45,7 @@ class Context:
     workflows: Workflows
     capabilities: Capabilities
     estimates: Estimates
+    standing: Standing
     pool: Pool
     bus: Bus
     spool: Spool

@@ -1,0 +1,139 @@
+"""Who is next, and when: the policy played forward on what waits now."""
+
+import time
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from atelier.database import Database, DatabaseUnavailable
+from atelier.jobs.forecast import Expected, forecast
+from atelier.jobs.policy import Shares
+from atelier.jobs.queue import JobQueue, Rank
+from atelier.service.capabilities import Capabilities, parse_requirement
+from atelier.service.estimates import Estimates
+from atelier.service.standing import Standing, takes_jobs
+
+OLDEST_SECONDS = 1.0
+COMPUTING_SHARE = 0.1  # of a process's time, at most
+RUN_TIMES_SECONDS = 10.0
+
+
+class Place(NamedTuple):
+    """``position`` 1 is next; ``eta_seconds`` until it ends, None where nothing is known."""
+
+    position: int
+    eta_seconds: float | None
+
+
+class Outlook:
+    """Where queued jobs stand. ``max_running`` limits the running jobs of one user."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        queue: JobQueue,
+        standing: Standing,
+        capabilities: Capabilities,
+        estimates: Estimates,
+        max_running: int | None = None,
+    ) -> None:
+        self._database = database
+        self._queue = queue
+        self._standing = standing
+        self._capabilities = capabilities
+        self._estimates = estimates
+        self._max_running = max_running
+        self._found: Mapping[str, list[Expected]] = {}
+        self._now_ms = 0.0
+        self._last = Expected(-1, 0.0, 0.0)
+        self._is_stale = True
+        self._looked_at = self._run_times_at = float("-inf")
+        self._took = 0.0
+        self._added = 0  # jobs that were queued here since it was played
+
+    def changed(self) -> None:
+        """There is more or less in the queue than a moment ago."""
+        self._is_stale = True
+
+    async def places(self, conn: AsyncConnection, ids: Collection[str]) -> dict[str, Place]:
+        """Where those of ``ids`` stand that are queued, by the last ``look``."""
+        if not ids:
+            return {}
+        ranks = await self._queue.ranks(conn, ids)
+        return {id: self._place(rank) for id, rank in ranks.items()}
+
+    def newcomer(self, workflow: str, variant: str | None) -> Place:
+        """Where a job stands that has just been queued here."""
+        own_ms = self._estimates.expected_ms(workflow, variant, None)
+        place = self._told(self._behind(self._added, own_ms))
+        self._added += 1
+        self._is_stale = True
+        return place
+
+    async def look(self) -> None:
+        """Play it anew where that is due; while the database is away, what was found before stays."""
+        since = time.monotonic() - self._looked_at
+        if since < self._took / COMPUTING_SHARE:
+            return
+        if not self._is_stale and since < OLDEST_SECONDS:
+            return
+        began = time.monotonic()
+        self._is_stale = False
+        self._looked_at, self._added = began, 0
+        try:
+            await self._play()
+        except DatabaseUnavailable:
+            self._is_stale = True
+        self._took = time.monotonic() - began
+
+    async def _play(self) -> None:
+        async with self._database.read() as conn:
+            waiting = await self._queue.waiting(conn)
+            shares = await self._queue.shares(conn, {one.lane.user for one in waiting})
+            now_ms = await self._queue.time_ms(conn)
+            wanted = {one.lane.requirement for one in waiting}
+            unknown = {hash for hash in wanted if self._capabilities.known(hash) is None}
+            if unknown:
+                for hash, body in (await self._queue.requirements(conn, unknown)).items():
+                    self._capabilities.remember(parse_requirement(hash, body))
+            if time.monotonic() - self._run_times_at > RUN_TIMES_SECONDS:
+                self._estimates.recall(await self._queue.run_times(conn))
+                self._run_times_at = time.monotonic()
+        self._now_ms = float(now_ms)
+        self._found = forecast(
+            waiting,
+            self._standing.states(self._now_ms),
+            Shares(
+                virtual_ms=shares.virtual_ms,
+                running=shares.running,
+                max_running_default=self._max_running,
+            ),
+            self._standing.costs,
+            self._now_ms,
+        )
+        every = (expected for lane in self._found.values() for expected in lane)
+        self._last = max(every, default=Expected(-1, self._now_ms, self._now_ms))
+
+    def _place(self, rank: Rank) -> Place:
+        expected = self._found.get(rank.lane, [])
+        if rank.before < len(expected):
+            return self._told(expected[rank.before])
+        # It came after what was played, or nobody can run it now.
+        own_ms = self._estimates.expected_ms(rank.workflow, rank.variant, None)
+        return self._told(self._behind(rank.before - len(expected), own_ms))
+
+    def _behind(self, others: int, own_ms: float) -> Expected:
+        """What a job can expect that stands behind all that was played and ``others`` more."""
+        states = [state for state in self._standing.states(self._now_ms) if state.up]
+        free_ms = min((state.free_at_ms for state in states), default=self._now_ms)
+        begin_ms = max(free_ms, self._last.start_ms) + others * own_ms / max(len(states), 1)
+        return Expected(self._last.position + 1 + others, begin_ms, begin_ms + own_ms)
+
+    def _told(self, expected: Expected) -> Place:
+        if not self._estimates.known or not any(map(takes_jobs, self._standing.instances)):
+            return Place(expected.position + 1, None)
+        passed_ms = (time.monotonic() - self._looked_at) * 1000
+        left_ms = max(expected.end_ms - self._now_ms - passed_ms, 0.0)
+        return Place(expected.position + 1, round(left_ms / 1000, 1))
