@@ -73,7 +73,7 @@ class Outlook:
         return place
 
     async def look(self) -> None:
-        """Play it anew where that is due; while the database is away, what was found before stays."""
+        """Play it anew where that is due; what was found stays while the database is away."""
         since = time.monotonic() - self._looked_at
         if since < self._took / COMPUTING_SHARE:
             return
