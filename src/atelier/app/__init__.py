@@ -10,7 +10,7 @@ from atelier.app.composition import (
     service_url,
     webhook_secret,
 )
-from atelier.app.serving import listen, serving, stop_signals
+from atelier.app.serving import listen, serving, serving_figures, stop_signals
 
 __all__ = [
     "DEFAULT_COMFYUI",
@@ -22,6 +22,7 @@ __all__ = [
     "open_database",
     "service_url",
     "serving",
+    "serving_figures",
     "stop_signals",
     "webhook_secret",
 ]

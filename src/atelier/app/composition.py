@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from atelier import __version__
 from atelier.api.webhooks import native_webhook, webhook_renderers
 from atelier.database import Database
 from atelier.errors import ConfigurationError
@@ -33,6 +34,7 @@ from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
 from atelier.service import Assets, Files, Generations, Notices, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
+from atelier.service.figures import Watching
 from atelier.service.planning import Planner
 from atelier.service.positions import PositionTeller
 from atelier.service.relay import Relay
@@ -40,6 +42,8 @@ from atelier.settings import Settings
 from atelier.storage.objects import open_store
 from atelier.storage.opening import check_store, opened_store
 from atelier.storage.store import Store
+from atelier.telemetry import metrics
+from atelier.telemetry.traces import tracing
 from atelier.webhooks.deliver import Deliverer
 from atelier.webhooks.outbox import Outbox
 from atelier.webhooks.signing import checked_secret, new_secret
@@ -146,6 +150,9 @@ async def application(
         owner = stack.enter_context(worker_identity(settings.data_dir / "workers"))
         if not worker:
             owner = f"{owner}-api"
+        metrics.build(__version__)
+        if settings.otlp_endpoint:
+            await stack.enter_async_context(tracing(version=__version__, instance=owner))
         bus = MemoryBus()
         redis_url = settings.redis_url
         pool, is_embedded = await _open_pool(stack, settings, owner, embedded=embedded)
@@ -208,6 +215,15 @@ async def application(
             on_accepted=relay.expect,
             files=files,
         )
+        spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000)
+        watching = Watching(
+            database=database,
+            queue=queue,
+            pool=pool,
+            bus=bus,
+            running_jobs=lambda: dispatcher.running if dispatcher else 0,
+            spool=spool.used if worker else None,
+        )
         pool.on_change(bus.wake)
         if worker:
             session = await stack.enter_async_context(GuardedSession(settings.fetch_allow))
@@ -228,7 +244,7 @@ async def application(
                 now_ms=now_ms,
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
-                spool=Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000),
+                spool=spool,
             )
             deliverer = Deliverer(
                 database=database,
@@ -256,7 +272,7 @@ async def application(
         await stack.enter_async_context(_background(positions.run(), "positions"))
         yield Application(
             settings=settings,
-            services=Services(generations, assets, overview, workflows, files),
+            services=Services(generations, assets, overview, workflows, files, watching),
             pool=pool,
             database=database,
             store=store,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from atelier.service.assets import Assets
+from atelier.service.figures import Watching
 from atelier.service.files import Files
 from atelier.service.generations import Generations
 from atelier.service.overview import Overview
@@ -16,3 +17,4 @@ class Services:
     overview: Overview
     workflows: Workflows
     files: Files
+    watching: Watching

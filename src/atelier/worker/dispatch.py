@@ -16,6 +16,7 @@ from atelier.jobs.policy import Seat, choose
 from atelier.jobs.queue import Claim
 from atelier.pool.instance import Instance
 from atelier.service.capabilities import parse_requirement
+from atelier.telemetry import metrics
 from atelier.worker.context import Context
 from atelier.worker.run import JobRun
 from atelier.worker.seats import Seats, Turns
@@ -117,7 +118,15 @@ class Dispatcher:
         async with self._context.bus.wakeups() as wakeups:
             while True:
                 await seats.claimed.acquire()
+                free_since_ms = self._context.now_ms()
                 claim = await self._next_claim(instance, wakeups)
+                if claim.job.attempts == 1:  # one that is tried again had to wait
+                    metrics.seat_was_idle(
+                        instance.id,
+                        free_since_ms=free_since_ms,
+                        waiting_since_ms=claim.job.created_at_ms,
+                        now_ms=self._context.now_ms(),
+                    )
                 self._launch(claim, instance)
 
     async def _next_claim(self, instance: Instance, wakeups: Wakeups) -> Claim:
@@ -229,6 +238,7 @@ class Dispatcher:
         for id in renewed.lost:
             if self._runs.get(id) is runs[id]:
                 log.warning("another worker took this job over", job=id)
+                metrics.lease_lost()
                 runs[id].stop("lost")
         for id in renewed.cancel_requested:
             runs[id].stop("cancelled")
@@ -254,6 +264,7 @@ class Dispatcher:
                 limit=50,
             )
         )
+        metrics.leases_expired(len(claims))
         for claim in claims:
             instance = context.pool.get(claim.job.instance or "")
             if claim.job.id in self._runs:
