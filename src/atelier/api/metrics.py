@@ -1,8 +1,6 @@
 """/metrics, for Prometheus."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from atelier.service import Services
@@ -17,8 +15,9 @@ def metrics_router(services: Services) -> APIRouter:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
         summary="Figures for Prometheus",
     )
-    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+    async def metrics(request: Request) -> Response:
         """The text format, or OpenMetrics where `Accept` asks for it."""
+        accept = request.headers.get("accept", "")
         body, media_type = await services.watching.metrics(accept)
         return Response(body, headers={"content-type": media_type})
 

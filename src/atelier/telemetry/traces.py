@@ -1,6 +1,6 @@
 """Spans of a request and of the job that it asked for, across processes (OpenTelemetry).
 
-Nothing of OpenTelemetry is imported before ``tracing`` is entered: who doesn't trace pays nothing.
+The SDK and the exporter are imported when ``tracing`` is entered: who doesn't trace lacks their weight.
 """
 
 import asyncio
