@@ -1,6 +1,6 @@
 """Spans of a request and of the job that it asked for, across processes (OpenTelemetry).
 
-The SDK and the exporter are imported when ``tracing`` is entered: who doesn't trace lacks their weight.
+The SDK and the exporter are imported when ``tracing`` is entered: others don't carry them.
 """
 
 import asyncio
