@@ -138,7 +138,7 @@ def _no_signals():
 
 @pytest.fixture
 async def troubled(generations, overview, shutting_down):
-    services = Services(generations, None, overview, None, None, None, None)
+    services = Services(generations, None, overview, *[None] * 5)
     app = create_api(services, shutting_down=shutting_down, max_body_bytes=1000)
     async with serving(app) as session:
         yield session

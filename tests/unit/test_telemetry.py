@@ -9,9 +9,8 @@ import orjson
 import pytest
 import structlog
 
-from atelier import telemetry
 from atelier.errors import ConfigurationError
-from atelier.telemetry import configure_logging, log_files
+from atelier.telemetry import configure_logging, log_files, logs
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +62,7 @@ def test_json_lines_carry_the_stack_trace(log, tmp_path):
 
 
 def test_file_is_turned_over_and_three_older_ones_are_kept(log, tmp_path, monkeypatch):
-    monkeypatch.setattr(telemetry, "FILE_BYTES", 2_000)
+    monkeypatch.setattr(logs, "FILE_BYTES", 2_000)
     logger = log()
     for number in range(200):
         logger.info("line", number=number)

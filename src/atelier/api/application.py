@@ -13,6 +13,7 @@ from atelier.api.documents import install_pages
 from atelier.api.health import health_router
 from atelier.api.json import Json
 from atelier.api.limits import RateLimitHeaders
+from atelier.api.metrics import metrics_router
 from atelier.api.middleware import BodyLimit, RequestLog
 from atelier.api.native import native_router
 from atelier.api.openapi import document
@@ -20,6 +21,7 @@ from atelier.api.shapes import Shapes
 from atelier.api.streams import OpenStreams
 from atelier.api.studio import studio_router
 from atelier.api.tasks import TASKS_SHAPES, tasks_router
+from atelier.api.tracing import Traced
 from atelier.api.transform import transform_router
 from atelier.api.workflow_service import WORKFLOW_SERVICE_SHAPES, workflow_service_router
 from atelier.service import Services
@@ -78,6 +80,7 @@ def create_api(
         docs_url=None,
         redoc_url=None,
         middleware=[
+            Middleware(Traced),
             Middleware(RequestLog, shapes=shapes),
             Middleware(RateLimitHeaders),
             Middleware(BodyLimit, max_bytes=max_body_bytes),
@@ -87,6 +90,7 @@ def create_api(
     problems.install(app, shapes.response)
     install_pages(app)
     app.include_router(health_router(services, title, version))
+    app.include_router(metrics_router(services))
     app.include_router(native_router(services, streams))
     app.include_router(transform_router(services, streams, public_url=public_url))
     app.include_router(
@@ -97,6 +101,14 @@ def create_api(
     app.include_router(studio_router(services))
     app.include_router(workflow_service_router(services, streams, public_url=public_url))
     _serve_openapi(app, services)
+    return app
+
+
+def create_side_api(services: Services, *, title: str, version: str) -> FastAPI:
+    """What a process tells of itself on a port of its own: /metrics, /live, /health, /ready."""
+    app = FastAPI(title=title, version=version, openapi_url=None)
+    app.include_router(health_router(services, title, version))
+    app.include_router(metrics_router(services))
     return app
 
 

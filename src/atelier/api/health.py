@@ -33,6 +33,10 @@ class ReadyModel(BaseModel):
     message: str
 
 
+class LiveModel(BaseModel):
+    live: bool
+
+
 def health_router(services: Services, name: str, version: str) -> APIRouter:
     router = APIRouter(tags=["state"])
 
@@ -59,6 +63,11 @@ def health_router(services: Services, name: str, version: str) -> APIRouter:
             "version": version,
         }
         return Json(document, 200 if state.ok else 503)
+
+    @router.get("/live", response_model=LiveModel, summary="Whether this process answers")
+    async def live() -> Response:
+        """Looks at nothing else: a restart of the process would not bring a database back."""
+        return Json({"live": True})
 
     @router.get(
         "/ready",

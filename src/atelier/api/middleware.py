@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from atelier.api.fields import FieldError
 from atelier.api.problems import Problem, internal_error, invalid
 from atelier.api.shapes import Shapes
+from atelier.api.tracing import route_of
+from atelier.telemetry import metrics
 
 # PostgreSQL refuses to look for either.
 _NUL_IN_PATH = Problem("ROUTE_NOT_FOUND", 404, "An address has no NUL characters.")
@@ -62,12 +64,15 @@ class RequestLog:
                 # 1011: the server met a condition that it didn't expect.
                 await send({"type": "websocket.close", "code": 1011})
         finally:
+            seconds = self._clock() - started
+            if scope["type"] == "http":
+                metrics.request_ended(scope["method"], route_of(scope), status, seconds)
             log.info(
                 "request",
                 method=scope.get("method", "WS"),
                 path=scope["path"],
                 status=status,
-                milliseconds=round((self._clock() - started) * 1000, 1),
+                milliseconds=round(seconds * 1000, 1),
             )
 
 

@@ -10,7 +10,7 @@ from atelier.app.composition import (
     webhook_secret,
 )
 from atelier.app.instances import DEFAULT_COMFYUI
-from atelier.app.serving import listen, serving, stop_signals
+from atelier.app.serving import listen, serving, serving_figures, stop_signals
 from atelier.app.supervision import comfyui_environment, comfyui_folders, devices_of
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "open_database",
     "service_url",
     "serving",
+    "serving_figures",
     "stop_signals",
     "webhook_secret",
 ]

@@ -40,6 +40,7 @@ from atelier.presence import ProcessRecord, Register, installation_id
 from atelier.service import Assets, Files, Generations, Notices, Overview, Services, Workflows
 from atelier.service.capabilities import Capabilities
 from atelier.service.estimates import Estimates
+from atelier.service.figures import Watching
 from atelier.service.instances import Instances
 from atelier.service.outlook import Outlook
 from atelier.service.planning import Planner
@@ -51,6 +52,8 @@ from atelier.settings import Settings
 from atelier.storage.objects import open_store
 from atelier.storage.opening import check_store, opened_store
 from atelier.storage.store import Store
+from atelier.telemetry import metrics
+from atelier.telemetry.traces import tracing
 from atelier.webhooks.deliver import Deliverer
 from atelier.webhooks.outbox import Outbox
 from atelier.webhooks.signing import checked_secret, new_secret
@@ -162,6 +165,9 @@ async def application(
         owner = stack.enter_context(worker_identity(settings.data_dir / "workers"))
         if not worker:
             owner = f"{owner}-api"
+        metrics.build(__version__)
+        if settings.otlp_endpoint:
+            await stack.enter_async_context(tracing(version=__version__, instance=owner))
         new_id = secrets.token_hex(8)
         installation = await database.run(lambda conn: installation_id(conn, new_id))
         bus = await stack.enter_async_context(open_bus(settings, database, installation))
@@ -264,6 +270,15 @@ async def application(
             look=membership.look,
             now_ms=now_ms,
         )
+        spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000)
+        watching = Watching(
+            database=database,
+            queue=queue,
+            pool=pool,
+            bus=bus,
+            running_jobs=lambda: dispatcher.running if dispatcher else 0,
+            spool=spool.used if worker else None,
+        )
         pool.on_change(bus.wake)
         if worker:
             session = await stack.enter_async_context(GuardedSession(settings.fetch_allow))
@@ -285,7 +300,7 @@ async def application(
                 now_ms=now_ms,
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
-                spool=Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000),
+                spool=spool,
             )
             deliverer = Deliverer(
                 database=database,
@@ -329,7 +344,15 @@ async def application(
         yield Application(
             settings=settings,
             services=Services(
-                generations, assets, overview, workflows, files, instances, presence, limiter
+                generations,
+                assets,
+                overview,
+                workflows,
+                files,
+                instances,
+                presence,
+                watching,
+                limiter,
             ),
             pool=pool,
             database=database,

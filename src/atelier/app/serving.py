@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from atelier import __version__
-from atelier.api import create_api
+from atelier.api import create_api, create_side_api
 from atelier.app.composition import Application
 from atelier.errors import ConfigurationError
 
@@ -31,7 +32,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, variable: str = "PORT") -> socket.socket:
     """A socket bound to ``host:port``. Raises ConfigurationError where that can't be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol by name: asyncio turns Nagle's delay off only for sockets that say TCP.
@@ -45,7 +46,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigurationError(
             f"Can't listen on {host}:{port}: {error.strerror}.",
-            hint="Stop what uses that port, or choose another with PORT.",
+            hint=f"Stop what uses that port, or choose another with {variable}.",
         ) from None
     listener.setblocking(False)
     return listener
@@ -63,6 +64,24 @@ async def serving(app: Application, listener: socket.socket) -> AsyncIterator[No
         environment=app.settings.app_env,
         shutting_down=shutting_down,
     )
+    async with _served(api, listener, shutting_down):
+        yield
+
+
+@asynccontextmanager
+async def serving_figures(app: Application, listener: socket.socket) -> AsyncIterator[None]:
+    """/metrics and the state of ``app`` alone on ``listener``, until the context is left."""
+    title, version = app.settings.app_name, app.settings.app_version or __version__
+    async with _served(
+        create_side_api(app.services, title=title, version=version), listener, asyncio.Event()
+    ):
+        yield
+
+
+@asynccontextmanager
+async def _served(
+    api: FastAPI, listener: socket.socket, shutting_down: asyncio.Event
+) -> AsyncIterator[None]:
     config = uvicorn.Config(
         api,
         log_config=None,

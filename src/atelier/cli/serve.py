@@ -15,6 +15,7 @@ from atelier.app import (
     listen,
     open_database,
     serving,
+    serving_figures,
     stop_signals,
     webhook_secret,
 )
@@ -66,6 +67,11 @@ async def serve(
         if role != "worker":
             # Before anything is started: a taken port is the commonest mistake.
             listener = held.enter_context(listen(settings.host, settings.port))
+        side = None
+        if settings.metrics_port is not None:
+            side = held.enter_context(
+                listen(settings.host, settings.metrics_port, variable="ATELIER_METRICS_PORT")
+            )
         check_data_dir(settings.data_dir)
         if settings.log_folder is not None:
             name = "app" if role == "up" else role
@@ -77,6 +83,8 @@ async def serve(
                 app = await stack.enter_async_context(
                     application(settings, worker=role != "api", embedded=role == "up")
                 )
+                if side is not None:
+                    await stack.enter_async_context(serving_figures(app, side))
                 if listener is not None:
                     face = serving(app, listener)
                     await face.__aenter__()

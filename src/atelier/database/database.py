@@ -51,6 +51,7 @@ class Database:
         self._writers = writers
         self._readers = readers
         self._grouped: list[Grouped[Any, Any]] = []
+        self.retries = 0  # of transactions and queries, since the start
         self._log = WriteAheadLog(url.database or "") if self.dialect == "sqlite" else None
 
     @classmethod
@@ -151,7 +152,7 @@ class Database:
             async with self.transaction(durable=durable) as connection:
                 return await work(connection)
 
-        return await _persist(attempt, attempts_seconds)
+        return await _persist(attempt, attempts_seconds, self._count_retry)
 
     def grouped(
         self, work: WorkOnMany[A, T], *, durable: bool = True, most: int = MOST
@@ -176,7 +177,10 @@ class Database:
             async with self.read() as connection:
                 return await work(connection)
 
-        return await _persist(attempt, attempts_seconds)
+        return await _persist(attempt, attempts_seconds, self._count_retry)
+
+    def _count_retry(self) -> None:
+        self.retries += 1
 
     async def migrate(self) -> None:
         """Bring the tables up to date; several processes may do so at once."""
@@ -233,7 +237,9 @@ def _translated() -> Iterator[None]:
         raise DatabaseUnavailable("The database didn't answer in time.") from error
 
 
-async def _persist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
+async def _persist(
+    attempt: Callable[[], Awaitable[T]], seconds: float, on_retry: Callable[[], None]
+) -> T:
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -245,5 +251,6 @@ async def _persist(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
             wait = pause * random.uniform(0.5, 1.5)
             if time.monotonic() + wait > deadline:
                 raise
+            on_retry()
             await asyncio.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

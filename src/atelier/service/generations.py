@@ -38,6 +38,7 @@ from atelier.service.views import (
     WebhookView,
 )
 from atelier.service.workflows import Workflows
+from atelier.telemetry import traces
 
 log = structlog.get_logger(__name__)
 
@@ -316,7 +317,7 @@ class Generations(Line, Stopping):
             inputs=inputs,
             graph=planned.graph,
             seed=planned.seed,
-            metadata=dict(submission.metadata),
+            metadata=traces.carried(submission.metadata),
             max_attempts=submission.max_attempts or self._default_attempts,
             dialect=submission.dialect,
             idempotency_key=submission.idempotency_key,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from atelier.limits import Limiter
 from atelier.service.assets import Assets
+from atelier.service.figures import Watching
 from atelier.service.files import Files
 from atelier.service.generations import Generations
 from atelier.service.instances import Instances
@@ -21,4 +22,5 @@ class Services:
     files: Files
     instances: Instances
     presence: Presence
+    watching: Watching
     limiter: Limiter | None = None  # of submissions

@@ -9,6 +9,7 @@ from atelier.events.bus import Bus
 from atelier.jobs.queue import Cancelled, JobQueue
 from atelier.service.planning import Planner
 from atelier.service.views import JobView
+from atelier.telemetry import metrics
 
 
 class JobUnknown(NotFound):
@@ -95,12 +96,14 @@ class Stopping(ABC):
                 return cleared
             for id, owner in some:
                 cleared.append(id)
+                metrics.job_ended("", "cancelled")
                 self._bus.publish(events.cancelled(id, owner))
 
     async def _cancel(self, id: str) -> Cancelled | None:
         outcome = await self._database.run(lambda conn: self._queue.cancel(conn, id))
         if outcome == "cancelled":
             view = await self.get(id)
+            metrics.job_ended(view.job.workflow, "cancelled")
             self._bus.publish(events.cancelled(id, view.job.user))
         elif outcome == "requested":
             self._bus.wake("cancel")

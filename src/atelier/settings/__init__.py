@@ -236,6 +236,19 @@ class Settings(StorageSettings, SharingSettings, ProcessSettings):
         description="Folder of the log files beside the console, `none` for no files; "
         "default: logs in the data folder.",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        validation_alias="ATELIER_METRICS_PORT",
+        description="A port for /metrics, /live, /health and /ready alone, also of a worker.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Where traces go (OTLP over HTTP), such as http://collector:4318; "
+        "the other OTEL_* variables are understood too.",
+    )
     debug: bool = Field(False, validation_alias="DEBUG", description="Sets the log level to DEBUG.")
     server_url: str | None = Field(
         None,

@@ -60,6 +60,7 @@ _newest = (
 _OF_JOBS = select(_W.job_id, _W.status, _W.attempts, _W.last_error).join_from(
     webhooks, _newest, _W.id == _newest.c.id
 )
+_BACKLOG = select(func.count(), now_ms() - func.min(_W.created_at_ms)).where(PENDING_ROWS)
 _SECRET = select(webhook_secrets.c.secret).where(webhook_secrets.c.name == SECRET_NAME)
 
 
@@ -179,6 +180,11 @@ class Outbox:
             return {}
         rows = await conn.execute(_OF_JOBS, {"jobs": list(jobs)})
         return {row.job_id: Told(row.status, row.attempts, row.last_error) for row in rows}
+
+    async def backlog(self, conn: AsyncConnection) -> tuple[int, int]:
+        """How many messages are to be sent, and milliseconds since the oldest of them came."""
+        number, age_ms = (await conn.execute(_BACKLOG)).one()
+        return number, age_ms or 0
 
     async def forget(self, conn: AsyncConnection, jobs: Collection[str]) -> None:
         """Remove what was told, or was to be, of ``jobs``: their own rows go as well."""

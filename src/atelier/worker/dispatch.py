@@ -14,6 +14,7 @@ from atelier.events.bus import Wakeups
 from atelier.jobs.job import CANCELLED, Job
 from atelier.jobs.queue import Claim
 from atelier.pool.instance import Instance
+from atelier.telemetry import metrics
 from atelier.worker.claiming import Claiming, Found
 from atelier.worker.context import Context
 from atelier.worker.run import JobRun
@@ -160,11 +161,21 @@ class Dispatcher:
             self._wakeups[instance.id] = wakeups
             while instance.driven:
                 await seats.claimed.acquire()
+                was_idle = not instance.usage.work.jobs
+                free_since_ms = self._context.now_ms()
                 claim = await self._next_claim(instance, wakeups)
                 if claim is None:
                     seats.claimed.release()
-                else:
-                    self._launch(claim, instance)
+                    continue
+                # One that is tried again had to wait.
+                if was_idle and claim.job.attempts == 1:
+                    metrics.seat_was_idle(
+                        instance.id,
+                        free_since_ms=free_since_ms,
+                        waiting_since_ms=claim.job.created_at_ms,
+                        now_ms=self._context.now_ms(),
+                    )
+                self._launch(claim, instance)
 
     async def _next_claim(self, instance: Instance, wakeups: Wakeups) -> Claim | None:
         """The next job for ``instance``, with a part of the capacity taken for it.
@@ -256,6 +267,7 @@ class Dispatcher:
         for id in renewed.lost:
             if self._runs.get(id) is runs[id]:
                 log.warning("another worker took this job over", job=id)
+                metrics.lease_lost()
                 runs[id].stop("lost")
         for id in renewed.cancel_requested:
             runs[id].stop("cancelled")
@@ -293,6 +305,7 @@ class Dispatcher:
                 limit=50,
             )
         )
+        metrics.leases_expired(len(claims))
         for claim in claims:
             instance = context.pool.get(claim.job.instance or "")
             if claim.job.id in self._runs:

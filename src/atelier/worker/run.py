@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import structlog
 
 from atelier.comfy.client import Finished, GraphRejected, InstanceUnreachable, Lost
 from atelier.comfy.messages import (
+    Executing,
     ExecutionError,
     ExecutionInterrupted,
     ExecutionStart,
@@ -23,6 +25,7 @@ from atelier.pool.instance import Instance
 from atelier.service.planning import Plan, plan_run
 from atelier.service.recall import cache_key
 from atelier.service.views import OutputView
+from atelier.telemetry import metrics, traces
 from atelier.worker.context import Context
 from atelier.worker.failures import (
     Interrupted,
@@ -58,6 +61,7 @@ from atelier.worker.seats import Places
 from atelier.worker.spool import Spooled
 from atelier.worker.submission import check_graph, has_arrived, submit
 from atelier.worker.telling import Teller
+from atelier.worker.tracing import class_of, traced_execution, traced_run
 from atelier.workflows.graph import Graph
 
 log = structlog.get_logger(__name__)
@@ -129,7 +133,8 @@ class JobRun:
         """Never raises; whatever happens ends on the job's record or in somebody else's hands."""
         self._task = asyncio.current_task()
         try:
-            await self._run()
+            with traced_run(self.job, self.lease, self._instance.id, self._context.now_ms()):
+                await self._run()
         finally:
             self._leave_seat()
 
@@ -140,7 +145,8 @@ class JobRun:
             outcome = await self._execute()
             self._recording = True
             if outcome is not None:
-                await self._record_success(*outcome)
+                with traces.span("collect and record"):
+                    await self._record_success(*outcome)
         except asyncio.CancelledError:
             if self._stop is None:
                 raise
@@ -174,6 +180,7 @@ class JobRun:
         self._spooled = await self._publication.recover(plan.variant)
         if self._spooled is not None:
             self.log.info("an earlier run's result waits here for the store")
+            metrics.run_recovered("spooled")
             self._leave_seat()
             return plan, self._spooled.made
         if self._reattach:
@@ -184,17 +191,21 @@ class JobRun:
                 where = await instance.client.find(self.prompt_id)
             if where != "absent":
                 self.log.info("reattached", prompt=self.prompt_id, found=where)
+                metrics.run_recovered("reattached")
                 meter = ProgressMeter(plan.graph(plan.inputs))
                 return plan, items_of(await self._watch(None, meter), plan.counting)
             self._submitted = False
+            metrics.run_recovered("rerun")
             await self._new_prompt()
         self._teller.step(ACCEPTED)
-        pictures = await fetch_images(self._context, plan.inputs)
+        with traces.span("fetch inputs"):
+            pictures = await fetch_images(self._context, plan.inputs)
         hashes = {name: picture.sha256 for name, picture in pictures.items()}
         self._cache_key = cache_key(plan, user=job.user, pictures=hashes, conversion=job.conversion)
         if job.cache and await self._recall(plan, self._cache_key):
             return None
-        inputs = await place_images(self._context, instance, plan.inputs, pictures)
+        with traces.span("upload inputs"):
+            inputs = await place_images(self._context, instance, plan.inputs, pictures)
         self._teller.step(INPUTS_STORED)
         graph = plan.graph(inputs)
         await check_graph(plan, graph, inputs, instance)
@@ -225,9 +236,11 @@ class JobRun:
 
     async def _watch(self, graph: Graph | None, meter: ProgressMeter) -> Finished:
         client, job = self._instance.client, self.job
+        nodes = traces.NodeSpans(partial(class_of, graph or job.graph or {}))
         self._instance.running[job.id] = self.prompt_id
         try:
             async with (
+                traced_execution(nodes),
                 asyncio.timeout(self._context.job_timeout_seconds),
                 client.watch(self.prompt_id, attach=graph is None) as watch,
             ):
@@ -235,7 +248,8 @@ class JobRun:
                     self._submitted = True
                     self._stopwatch.start()
                     try:
-                        await submit(client, graph, self.prompt_id)
+                        with traces.span("submit", kind="client"):
+                            await submit(client, graph, self.prompt_id)
                     except GraphRejected:
                         self._submitted = False
                         raise
@@ -258,6 +272,8 @@ class JobRun:
                         case Preview():
                             self._teller.show(message)
                         case _:
+                            if isinstance(message, Executing):
+                                nodes.begin(message.node)
                             self._teller.tell_node(message)
                             self._teller.advance(meter.take(message))
             raise PromptLost("The instance said nothing of how the run ended.")
@@ -342,6 +358,7 @@ class JobRun:
         self, outputs: tuple[Mapping[str, Any], ...], timings: Mapping[str, int]
     ) -> None:
         self._teller.step(DONE)
+        metrics.job_ended(self.job.workflow, "succeeded", timings=timings)
         payload = [OutputView.of(output).as_dict() for output in outputs]
         self._teller.tell(
             events.finished(self.job.id, self.job.user, outputs=payload, seed=self.job.seed)
@@ -384,6 +401,15 @@ class JobRun:
         if status is None:
             self.log.warning("somebody else took this job over; our failure is not recorded")
             return
+        if status == QUEUED:
+            metrics.job_retried(error.code)
+        else:
+            metrics.job_ended(
+                job.workflow,
+                "cancelled" if status == CANCELLED else "failed",
+                code="" if status == CANCELLED else error.code,
+                timings=self._stopwatch.timings(job),
+            )
         if status != CANCELLED:
             said = "trying again" if status == QUEUED else "failed"
             self.log.warning(said, code=error.code, reason=error.message)
@@ -404,6 +430,7 @@ class JobRun:
             ):
                 self._teller.tell(events.cancelled(job.id, job.user))
                 self.log.info("cancelled")
+                metrics.job_ended(job.workflow, "cancelled")
                 await self._publication.forget()
         elif reason == "handover" and not self._submitted:
             await self._release()
@@ -411,6 +438,7 @@ class JobRun:
     async def _release(self) -> None:
         job = self.job
         if await record_release(self._context, job, self.lease):
+            metrics.job_ended(job.workflow, "cancelled")
             self._teller.tell(events.cancelled(job.id, job.user))
 
     async def _cancel_prompt(self) -> None:

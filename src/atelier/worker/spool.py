@@ -69,6 +69,10 @@ class Spool:
         """For which jobs something is kept."""
         return await asyncio.to_thread(self._jobs)
 
+    async def used(self) -> tuple[int, int]:
+        """How many jobs' results are kept, and their bytes."""
+        return len(await self.jobs()), await asyncio.to_thread(_size, self._folder)
+
     def _keep(self, job: str, spooled: Spooled) -> None:
         items = [*spooled.made.results, *spooled.made.previews]
         size = sum(len(item.data or b"") for item in items)
