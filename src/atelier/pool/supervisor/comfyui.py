@@ -209,7 +209,9 @@ class ComfyUI(Kept):
         held = await asyncio.to_thread(process.memory_bytes)
         if hard is not None and held > hard:
             return f"It held {_gb(held)} of memory, over the hard limit of {_gb(hard)}."
-        if soft is None or held <= soft or self.busy() or not await comfyui_is_idle(self.url):
+        if soft is None or held <= soft or not await comfyui_is_idle(self.url):
+            return None
+        if self.busy():  # asked last: a job may have been given to it while it answered
             return None
         return f"It held {_gb(held)} of memory when idle, over the limit of {_gb(soft)}."
 
