@@ -83,6 +83,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def foreign_environment() -> dict[str, str]:
+    """This process's environment without any setting of atelier."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OURS) and name not in _OURS_TOO
+    }
+
+
 def memory_bytes(pid: int) -> tuple[int, int]:
     """Resident and proportional size of a process. Raises OSError where there is no /proc."""
     folder = Path("/proc") / str(pid)
@@ -104,14 +113,9 @@ def cpu_seconds(pid: int) -> float | None:
 async def _process(
     command: list[str], settings: Mapping[str, str], log: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_OURS) and name not in _OURS_TOO
-    }
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *command, env={**environment, **settings}, stdout=output, stderr=output
+            *command, env={**foreign_environment(), **settings}, stdout=output, stderr=output
         )
     try:
         yield process

@@ -228,6 +228,7 @@ async def application(
                 now_ms=now_ms,
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
+                lease_ms=round(settings.lease_seconds * 1000),
                 spool=Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000),
             )
             deliverer = Deliverer(

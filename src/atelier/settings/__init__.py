@@ -204,6 +204,13 @@ class Settings(StorageSettings):
         validation_alias="ATELIER_GRACE_SECONDS",
         description="How long a worker that is told to stop lets its running jobs finish.",
     )
+    lease_seconds: float = Field(
+        15,
+        ge=2,
+        le=600,
+        validation_alias="ATELIER_LEASE_SECONDS",
+        description="A worker that says nothing for so long has died, and others resume its jobs.",
+    )
     app_env: str = Field(
         "production",
         max_length=64,

@@ -67,7 +67,9 @@ class Dispatcher:
         for instance in self._context.pool.instances:
             self._seats[instance.id] = Seats(self._context.clock)
             self._start(self._serve(instance), f"serve {instance.id}")
-        self._start(self._every(RENEW_SECONDS, self._renew), "renew leases")
+        # Several renewals may go wrong before a lease runs out.
+        renew_seconds = min(RENEW_SECONDS, max(0.1, self._context.lease_ms / 5000))
+        self._start(self._every(renew_seconds, self._renew), "renew leases")
         self._start(self._every(CANCEL_SECONDS, self._look_for_cancels), "look for cancels")
         self._start(self._every(RECLAIM_SECONDS, self._reclaim, at_once=True), "reclaim")
         return self
