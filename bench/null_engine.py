@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 from aiohttp import WSMsgType, web
@@ -133,7 +133,8 @@ class NullEngine:
         self._run_seconds = run_seconds
         self._switch_seconds = switch_seconds
         self._step_seconds = step_seconds
-        self._log = None if log is None else log.open("ab", buffering=0)
+        self._log_path = log
+        self._log: IO[bytes] | None = None
         self.received: Counter[str] = Counter()
         self.started: Counter[str] = Counter()
         self.interrupted: Counter[str] = Counter()
@@ -143,7 +144,7 @@ class NullEngine:
         self.running: Prompt | None = None
         self.pending: deque[Prompt] = deque()
         self.history: dict[str, dict[str, Any]] = {}
-        if keep_history and log is not None:
+        if keep_history and log is not None and log.exists():
             self._recall(log)
         self._numbers = itertools.count(1)
         self._work = asyncio.Event()
@@ -266,6 +267,9 @@ class NullEngine:
         return app
 
     async def _begin(self, app: web.Application) -> None:
+        if self._log_path is not None:
+            # Unbuffered: what is written stays when we are killed.
+            self._log = self._log_path.open("ab", buffering=0)
         self._task = asyncio.create_task(self.run(), name="null engine")
 
     async def _end(self, app: web.Application) -> None:

@@ -65,6 +65,15 @@ async def atelier(
 
 
 @asynccontextmanager
+async def worker(comfyui: str, folder: Path) -> AsyncIterator[int]:
+    """`atelier worker` in the data folder of another role, not waited for; its process id."""
+    settings = {"ATELIER_DATA_DIR": str(folder), "COMFYUI_URLS": comfyui}
+    command = [sys.executable, "-m", "atelier", "worker"]
+    async with _process(command, settings, folder / "worker.log") as process:
+        yield process.pid
+
+
+@asynccontextmanager
 async def engine() -> AsyncIterator[Running]:
     """The embedded engine alone."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-engine-") as name:
@@ -75,6 +84,21 @@ async def engine() -> AsyncIterator[Running]:
             url = f"http://127.0.0.1:{port}"
             await _until_answering(f"{url}/system_stats", process, log, instances=False)
             yield Running(url, process.pid, folder)
+
+
+@asynccontextmanager
+async def null_engines(count: int, **options: int) -> AsyncIterator[list[str]]:
+    """The addresses of engines that do no work, in one process; ``run_ms``, ``switch_ms``."""
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-null-") as name:
+        folder, ports = Path(name), [free_port() for _ in range(count)]
+        command = [sys.executable, "-m", "bench.null_engine", "--port", *map(str, ports)]
+        for option, value in options.items():
+            command += [f"--{option.replace('_', '-')}", str(value)]
+        log = folder / "engines.log"
+        async with _process(command, {}, log) as process:
+            urls = [f"http://127.0.0.1:{port}" for port in ports]
+            await _until_answering(f"{urls[-1]}/system_stats", process, log, instances=False)
+            yield urls
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ import aiohttp
 from bench.processes import DidNotStart, foreign_environment
 
 START_SECONDS = 60.0
+_REPOSITORY = Path(__file__).parents[2]  # where ``python -m bench`` can be said
 
 
 class Member:
@@ -35,6 +36,7 @@ class Member:
         with (self.folder / "output.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
+                cwd=_REPOSITORY,
                 env={**foreign_environment(), **self._settings},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,

@@ -124,6 +124,7 @@ async def _fleet(options: Options, database: OwnDatabase, folder: Path) -> Async
             redis_port=redis_port,
             store=store,
             watcher=Watcher(database),
+            aftermath_seconds=options.lease_seconds,
         )
 
 
@@ -219,7 +220,7 @@ def _lines(log: Path) -> Sequence[dict[str, Any]]:
 
 
 def _value(value: Any) -> Any:
-    """JSON as the driver gives it: text, or parsed already, or compressed by nobody."""
+    """JSON as the driver gives it: text, or parsed already."""
     return orjson.loads(value) if isinstance(value, str | bytes) else value
 
 
@@ -228,7 +229,7 @@ def run_folder(kept: Path | None) -> Any:
     """``kept``, or a folder that goes afterwards."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
-        yield kept
+        yield kept.absolute()
         return
     with tempfile.TemporaryDirectory(prefix="atelier-chaos-") as name:
         yield Path(name)

@@ -17,8 +17,8 @@ from bench.chaos.plan import Blow
 from bench.chaos.watching import Watcher
 from bench.fault_proxy import FaultProxy
 
-# What a fault leaves behind for a while: reconnecting, probing.
-AFTERMATH_SECONDS = 15.0
+# How long a blow waits for a target that another blow is at work on.
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Striker:
     redis_port: int | None
     store: Path
     watcher: Watcher
+    # What a fault leaves behind for a while: reconnecting, probing, leases that weren't renewed.
+    aftermath_seconds: float
     done: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     sigkills: int = 0
@@ -59,8 +61,12 @@ class Striker:
 
     @contextlib.asynccontextmanager
     async def _taken(self, members: Sequence[Member], number: int):  # type: ignore[no-untyped-def]
-        """One that no other blow is at work on, or None."""
-        free = [one for one in members if not one.busy and one.alive]
+        """One that no other blow is at work on, or None where there is none for a while."""
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while not (free := [one for one in members if not one.busy and one.alive]):
+            if time.monotonic() > ends:
+                break
+            await asyncio.sleep(0.1)
         member = free[number % len(free)] if free else None
         if member is None:
             yield None
@@ -80,6 +86,10 @@ class Striker:
 
     async def _kill_all_workers(self, blow: Blow) -> bool | None:
         free = [worker for worker in self.workers if not worker.busy]
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while not free and time.monotonic() < ends:
+            await asyncio.sleep(0.1)
+            free = [worker for worker in self.workers if not worker.busy]
         for worker in free:
             worker.busy = True
         try:
@@ -87,7 +97,7 @@ class Striker:
                 return False
             began = time.time()
             await self._kill_workers(free, blow.lasts, all_workers=True)
-            self.pool_faults.append((began, time.time() + AFTERMATH_SECONDS))
+            self.pool_faults.append((began, time.time() + self.aftermath_seconds))
         finally:
             for worker in free:
                 worker.busy = False
@@ -233,7 +243,7 @@ class Striker:
         try:
             yield
         finally:
-            span = (began, time.time() + AFTERMATH_SECONDS)
+            span = (began, time.time() + self.aftermath_seconds)
             self.engine_faults.setdefault(self.engines.index(engine), []).append(span)
 
     @contextlib.contextmanager
@@ -242,4 +252,4 @@ class Striker:
         try:
             yield
         finally:
-            self.pool_faults.append((began, time.time() + AFTERMATH_SECONDS))
+            self.pool_faults.append((began, time.time() + self.aftermath_seconds))
