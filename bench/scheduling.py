@@ -81,12 +81,19 @@ async def _through_atelier(urls: Sequence[str], order: Sequence[str]) -> float:
             ids.append(job["id"])
         ends = []
         for id in ids:
-            while (job := await front.job(id))["finished_at"] is None:
-                await asyncio.sleep(0.1)
+            job = await _ended(front, id)
             if job["status"] != "succeeded":
                 raise direct.PromptFailed(str(job["error"]))
             ends.append(service.seconds_of(job["finished_at"]))
         return max(ends) - began
+
+
+async def _ended(front: service.Service, id: str) -> dict[str, Any]:
+    while True:
+        job = await front.job(id)
+        if job["finished_at"] is not None:
+            return job
+        await asyncio.sleep(0.1)
 
 
 async def _unload(urls: Sequence[str]) -> None:

@@ -28,11 +28,13 @@ class Member:
         self._settings = dict(settings)
         self._process: asyncio.subprocess.Process | None = None
         self.deaths: list[float] = []
+        self.starts = 0
         self.busy = False  # a blow is at work on it
         self.url = ""
         folder.mkdir(parents=True, exist_ok=True)
 
     async def start(self) -> None:
+        self.starts += 1
         with (self.folder / "output.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -84,11 +86,11 @@ class Member:
         return True
 
     async def until_saying(self, words: str) -> None:
-        """Return once ``words`` stand in what it said. Raises DidNotStart."""
+        """Return once it has said ``words`` as often as it was started. Raises DidNotStart."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
                 while self.alive:
-                    if words in self.said:
+                    if self.said.count(words) >= self.starts:
                         return
                     await asyncio.sleep(0.05)
         raise DidNotStart(f"{self.name} did not start. It said:\n{self.said[-2000:]}")

@@ -10,6 +10,7 @@ from bench.chaos.load import Ledger
 from bench.chaos.watching import Interrupted
 
 Spans = Sequence[tuple[float, float]]
+TAKEOVER_SECONDS = 5.0  # from the end of a lease until somebody must have the job
 
 
 @dataclass(slots=True)
@@ -49,10 +50,30 @@ class Verdict:
     still_ran: int = 0
     reattached: int = 0
     not_reattached: list[str] = field(default_factory=list)
-    resumed: list[float] = field(default_factory=list)  # one of several workers, nothing else away
+    resumed: list[float] = field(default_factory=list)  # where somebody could, see Chances
     resumed_others: list[float] = field(default_factory=list)
     cancel_seconds: list[float] = field(default_factory=list)  # running: until the engine is asked
     statuses: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """When engines, workers (by number) and the database were away, in spans of epoch seconds."""
+
+    engine_faults: Mapping[int, Spans]
+    worker_faults: Sequence[Spans]
+    database_faults: Spans
+    lease_seconds: float
+
+    def to_resume(self, job: Interrupted, prompt: Seen | None) -> bool:
+        """Whether somebody could resume ``job`` as soon as its lease had run out."""
+        due = job.at + self.lease_seconds
+        whole, decisive = (job.at, due + TAKEOVER_SECONDS), (due, due + TAKEOVER_SECONDS)
+        if prompt is None or _touches(self.engine_faults.get(prompt.engine, ()), whole):
+            return False
+        if _touches(self.database_faults, whole):
+            return False
+        return any(not _touches(spans, decisive) for spans in self.worker_faults)
 
 
 def prompts_of(logs: Iterable[tuple[int, Iterable[Mapping[str, Any]]]]) -> dict[str, Seen]:
@@ -88,16 +109,22 @@ def judge(
     prompts: Mapping[str, Seen],
     interrupted: Sequence[Interrupted],
     engine_faults: Mapping[int, Spans],
+    worker_faults: Sequence[Spans],
     pool_faults: Spans,
+    lease_seconds: float,
 ) -> Verdict:
     """``records``: {id, status, lease, prompt_id, outputs, error}; ``assets``: {job_id, key,
     thumbnail_key}; ``ends`` as they were first seen; ``files`` are the keys in the store.
+
+    A takeover counts against its limit where, around the end of the lease, a worker was there to
+    do it and neither the database nor the job's engine was away.
     """
     verdict = Verdict()
     by_id = {str(row["id"]): row for row in records}
     _judge_records(verdict, ledger, by_id, assets, ends, files)
     _judge_prompts(verdict, ledger, prompts, engine_faults)
-    _judge_takeovers(verdict, ledger, by_id, prompts, interrupted, engine_faults, pool_faults)
+    chances = Chances(engine_faults, worker_faults, pool_faults, lease_seconds)
+    _judge_takeovers(verdict, ledger, prompts, interrupted, chances)
     return verdict
 
 
@@ -175,11 +202,9 @@ def _judge_prompts(
 def _judge_takeovers(
     verdict: Verdict,
     ledger: Ledger,
-    by_id: Mapping[str, Mapping[str, Any]],
     prompts: Mapping[str, Seen],
     interrupted: Sequence[Interrupted],
-    engine_faults: Mapping[int, Spans],
-    pool_faults: Spans,
+    chances: Chances,
 ) -> None:
     latest: dict[str, list[Seen]] = {}
     for prompt in prompts.values():
@@ -189,12 +214,9 @@ def _judge_takeovers(
             continue
         prompt = prompts.get(one.prompt)
         until = one.resumed_at or math.inf
-        faults = engine_faults.get(prompt.engine, ()) if prompt is not None else ()
         if one.resumed_at is not None:
-            calm = not _touches(pool_faults, (one.at, until)) and not _touches(
-                faults, (one.at, until)
-            )
-            chosen = verdict.resumed if calm and not one.all_workers else verdict.resumed_others
+            calm = chances.to_resume(one, prompt)
+            chosen = verdict.resumed if calm else verdict.resumed_others
             chosen.append(one.resumed_at - one.at)
         if prompt is None or not prompt.received <= one.at < prompt.gone:
             continue
@@ -202,7 +224,7 @@ def _judge_takeovers(
             continue
         others = [p for p in latest[prompt.mark] if p.received > one.at]
         end = others[0].received if others else min(prompt.gone, until)
-        if _touches(faults, (one.at, end)):
+        if _touches(chances.engine_faults.get(prompt.engine, ()), (one.at, end)):
             continue
         verdict.still_ran += 1
         if others:

@@ -3,14 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from bench.chaos.judging import Verdict
+from bench.chaos.judging import TAKEOVER_SECONDS, Verdict
 from bench.chaos.load import Ledger
 from bench.chaos.plan import Options
 from bench.figure import Figure
 
 LEAST_REATTACHED = 0.99
-# Beyond the lease: the next look for expired ones, and taking them.
-RESUME_BEYOND_LEASE_SECONDS = 5.0
 
 
 def figures(verdict: Verdict, ledger: Ledger, options: Options) -> list[Figure]:
@@ -37,16 +35,16 @@ def figures(verdict: Verdict, ledger: Ledger, options: Options) -> list[Figure]:
             met=share >= LEAST_REATTACHED,
         )
     )
-    limit = options.lease_seconds + RESUME_BEYOND_LEASE_SECONDS
+    limit = options.lease_seconds + TAKEOVER_SECONDS
     p99 = percentile(verdict.resumed, 0.99)
     rows += [
         Figure(
-            "resumed after the death of one worker of several",
+            "resumed, a worker was there to do it",
             _times(verdict.resumed),
             f"p99 at most {limit:g} s",
             met=p99 is None or p99 <= limit,
         ),
-        Figure("resumed, others or the database away too", _times(verdict.resumed_others)),
+        Figure("resumed, all workers, engine or database away too", _times(verdict.resumed_others)),
         Figure("cancel of a queued job answered", _times(ledger.queued_cancel_seconds)),
         Figure("cancel of a running job at its engine", _times(verdict.cancel_seconds)),
         Figure("submissions refused", str(len(ledger.refused)), "0", met=not ledger.refused),

@@ -20,7 +20,7 @@ from bench.chaos.fleet import Member, end
 from bench.chaos.judging import Verdict, judge, prompts_of
 from bench.chaos.load import Callers, Ledger
 from bench.chaos.plan import Options, blows, work
-from bench.chaos.striking import Striker
+from bench.chaos.striking import SERVING, Striker
 from bench.chaos.watching import Watcher
 from bench.fault_proxy import FaultProxy
 from bench.processes import free_port
@@ -112,7 +112,7 @@ async def _fleet(options: Options, database: OwnDatabase, folder: Path) -> Async
         for api in apis[1:]:
             await api.until_answering("/ready")
         for worker in workers:
-            await worker.until_saying("atelier worker:")
+            await worker.until_saying(SERVING)
         yield Striker(
             workers=workers,
             apis=apis,
@@ -211,7 +211,9 @@ def _judged(
         ),
         interrupted=[*striker.watcher.interrupted, *striker.watcher.unresumed],
         engine_faults=striker.engine_faults,
+        worker_faults=[striker.worker_faults.get(n, []) for n in range(options.workers)],
         pool_faults=striker.pool_faults,
+        lease_seconds=options.lease_seconds,
     )
 
 

@@ -16,16 +16,18 @@ from bench.chaos.fleet import Member
 from bench.chaos.plan import Blow
 from bench.chaos.watching import Watcher
 from bench.fault_proxy import FaultProxy
+from bench.processes import DidNotStart
 
+SERVING = "atelier worker:"  # said by a worker that has begun to claim
 # How long a blow waits for a target that another blow is at work on.
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
 class Striker:
     """``engine_faults``: engine's number -> spans (epoch s) in which it was not itself.
 
-    ``pool_faults``: spans in which nobody could take over: all workers or the database away.
+    ``worker_faults``: the same of workers; ``pool_faults``: spans in which the database was away.
     """
 
     workers: Sequence[Member]
@@ -45,6 +47,7 @@ class Striker:
     sigkills: int = 0
     unclean_stops: int = 0
     engine_faults: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    worker_faults: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     pool_faults: list[tuple[float, float]] = field(default_factory=list)
 
     async def run(self, blows: Sequence[Blow]) -> None:
@@ -95,9 +98,7 @@ class Striker:
         try:
             if not any(worker.alive for worker in free):
                 return False
-            began = time.time()
             await self._kill_workers(free, blow.lasts, all_workers=True)
-            self.pool_faults.append((began, time.time() + self.aftermath_seconds))
         finally:
             for worker in free:
                 worker.busy = False
@@ -113,6 +114,11 @@ class Striker:
         await asyncio.sleep(lasts)
         for worker in workers:
             await worker.start()
+        for worker in workers:
+            with contextlib.suppress(DidNotStart):  # as where the database is away meanwhile
+                await worker.until_saying(SERVING)
+            span = (worker.deaths[-1], time.time())
+            self.worker_faults.setdefault(self.workers.index(worker), []).append(span)
 
     async def _kill_api(self, blow: Blow) -> bool | None:
         async with self._taken(self.apis, blow.target) as api:
@@ -155,6 +161,8 @@ class Striker:
             await self.watcher.struck(worker.identity, at, all_workers=False)
             await asyncio.sleep(blow.lasts)
             worker.thaw()
+            span = (at, time.time())
+            self.worker_faults.setdefault(self.workers.index(worker), []).append(span)
         return None
 
     async def _cut_engine(self, blow: Blow) -> bool | None:
@@ -219,8 +227,13 @@ class Striker:
                 async with self._taken(members, number) as member:
                     if member is None:
                         continue
+                    began = time.time()
                     self.unclean_stops += not await member.stop()
                     await member.start()
+                    if member in self.workers:
+                        await member.until_saying(SERVING)
+                        span = (began, time.time())
+                        self.worker_faults.setdefault(number, []).append(span)
         return None
 
     async def _cut(self, proxy: FaultProxy, blow: Blow) -> None:

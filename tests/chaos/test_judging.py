@@ -30,7 +30,9 @@ def judged(**changes: Any) -> Verdict:
         "prompts": {"p1": PROMPT},
         "interrupted": [STRUCK],
         "engine_faults": {},
+        "worker_faults": [[(12.0, 40.0)], []],
         "pool_faults": [],
+        "lease_seconds": 15.0,
     }
     return judge(**(given | changes))
 
@@ -86,3 +88,14 @@ def test_an_interrupt_that_nobody_asked_for_hit_a_neighbour() -> None:
     asked = Ledger(accepted={"m1": "j1"}, cancels={"m1": 14.5})
     verdict = judged(prompts={"p1": hit}, ledger=asked)
     assert (verdict.neighbours, verdict.cancel_seconds) == ([], [0.5])
+
+
+def test_a_takeover_counts_only_where_somebody_could() -> None:
+    assert judged().resumed == [13.0]
+    for changes in (
+        {"worker_faults": [[(12.0, 40.0)], [(28.0, 30.0)]]},
+        {"pool_faults": [(13.0, 14.0)]},
+        {"engine_faults": {0: [(13.0, 14.0)]}},
+    ):
+        verdict = judged(**changes)
+        assert (verdict.resumed, verdict.resumed_others) == ([], [13.0]), changes
