@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +227,7 @@ def _value(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def run_folder(kept: Path | None) -> Any:
+def run_folder(kept: Path | None) -> Iterator[Path]:
     """``kept``, or a folder that goes afterwards."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)

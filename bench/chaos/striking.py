@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Striker:
         (self.skipped if did is False else self.done)[blow.kind] += 1
 
     @contextlib.asynccontextmanager
-    async def _taken(self, members: Sequence[Member], number: int):  # type: ignore[no-untyped-def]
+    async def _taken(self, members: Sequence[Member], number: int) -> AsyncIterator[Member | None]:
         """One that no other blow is at work on, or None where there is none for a while."""
         ends = time.monotonic() + PATIENCE_SECONDS
         while not (free := [one for one in members if not one.busy and one.alive]):
@@ -251,7 +251,7 @@ class Striker:
         await proxy.set("pass")
 
     @contextlib.contextmanager
-    def _faulty(self, engine: Member):  # type: ignore[no-untyped-def]
+    def _faulty(self, engine: Member) -> Iterator[None]:
         began = time.time()
         try:
             yield
@@ -260,7 +260,7 @@ class Striker:
             self.engine_faults.setdefault(self.engines.index(engine), []).append(span)
 
     @contextlib.contextmanager
-    def _pool_faulty(self):  # type: ignore[no-untyped-def]
+    def _pool_faulty(self) -> Iterator[None]:
         began = time.time()
         try:
             yield
