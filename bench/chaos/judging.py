@@ -224,7 +224,8 @@ def _judge_takeovers(
             continue
         others = [p for p in latest[prompt.mark] if p.received > one.at]
         end = others[0].received if others else min(prompt.gone, until)
-        if _touches(chances.engine_faults.get(prompt.engine, ()), (one.at, end)):
+        # From its arrival on: an engine that was killed before the worker was had lost it already.
+        if _touches(chances.engine_faults.get(prompt.engine, ()), (prompt.received, end)):
             continue
         verdict.still_ran += 1
         if others:

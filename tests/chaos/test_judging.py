@@ -79,7 +79,11 @@ def test_a_run_is_excused_only_by_a_fault_of_its_engine() -> None:
 
 def test_a_prompt_that_still_ran_and_ran_again_was_not_reattached() -> None:
     again = Seen("p2", "m1", engine=1, received=26.0, ended=28.0)
-    assert judged(prompts={"p1": PROMPT, "p2": again}).not_reattached
+    prompts = {"p1": PROMPT, "p2": again}
+    assert judged(prompts=prompts).not_reattached
+    # Its engine was killed after it had come: nothing was left to reattach to.
+    excused = judged(prompts=prompts, engine_faults={0: [(10.5, 11.0)]})
+    assert (excused.still_ran, excused.not_reattached) == (0, [])
 
 
 def test_an_interrupt_that_nobody_asked_for_hit_a_neighbour() -> None:
