@@ -18,7 +18,9 @@ from bench import (
     latency,
     listeners,
     memory,
+    pool,
     queue,
+    scheduling,
     simulate,
     stylise,
     submit,
@@ -43,12 +45,15 @@ MEASURES: dict[str, Measure] = {
     "apart": apart.measure,
     "simulate": simulate.measure,
     "conversion": conversion.measure,
+    "pool": pool.measure,
+    "scheduling": scheduling.measure,
 }
 LIMIT_SECONDS = 120.0  # for each
 LIMITS_SECONDS = {
     "conversion": 3600.0,  # a browser loads every template
     "queue": 600.0,  # a million jobs are loaded into each database
     "simulate": 600.0,  # hours of a busy pool
+    "scheduling": 400.0,  # three times what forty jobs take on a CPU
 }
 
 

@@ -82,6 +82,15 @@ async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def worker_beside(comfyui: str, folder: Path) -> AsyncIterator[int]:
+    """`atelier worker` in the data folder of another role, not waited for; its process id."""
+    settings = {"ATELIER_DATA_DIR": str(folder), "COMFYUI_URLS": comfyui}
+    command = [sys.executable, "-m", "atelier", "worker"]
+    async with _process(command, settings, folder / "worker.log") as process:
+        yield process.pid
+
+
+@asynccontextmanager
 async def engine() -> AsyncIterator[Running]:
     """The embedded engine alone."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-engine-") as name:
@@ -94,10 +103,34 @@ async def engine() -> AsyncIterator[Running]:
             yield Running(url, process.pid, folder)
 
 
+@asynccontextmanager
+async def null_engines(count: int, **options: int) -> AsyncIterator[list[str]]:
+    """The addresses of engines that do no work, in one process; ``run_ms``, ``switch_ms``."""
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-null-") as name:
+        folder, ports = Path(name), [free_port() for _ in range(count)]
+        command = [sys.executable, "-m", "bench.null_engine", "--port", *map(str, ports)]
+        for option, value in options.items():
+            command += [f"--{option.replace('_', '-')}", str(value)]
+        log = folder / "engines.log"
+        async with _process(command, {}, log) as process:
+            urls = [f"http://127.0.0.1:{port}" for port in ports]
+            await _until_answering(f"{urls[-1]}/system_stats", process, log, instances=False)
+            yield urls
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def foreign_environment() -> dict[str, str]:
+    """This process's environment without any setting of atelier."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OURS) and name not in _OURS_TOO
+    }
 
 
 def memory_bytes(pid: int) -> tuple[int, int]:
@@ -121,14 +154,9 @@ def cpu_seconds(pid: int) -> float | None:
 async def _process(
     command: list[str], settings: Mapping[str, str], log: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_OURS) and name not in _OURS_TOO
-    }
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *command, env={**environment, **settings}, stdout=output, stderr=output
+            *command, env={**foreign_environment(), **settings}, stdout=output, stderr=output
         )
     try:
         yield process

@@ -187,6 +187,7 @@ async def application(
                 worker=worker,
                 client_id=lambda url: client_id(owner, url, base=settings.comfyui_client_id),
                 now_ms=now_ms,
+                lease_ms=round(settings.lease_seconds * 1000),
             )
         )
         if worker and is_there:
@@ -301,6 +302,7 @@ async def application(
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
                 spool=spool,
+                lease_ms=round(settings.lease_seconds * 1000),
             )
             deliverer = Deliverer(
                 database=database,
