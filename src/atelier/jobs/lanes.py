@@ -23,7 +23,7 @@ class Lane:
     model: str | None
     requirement: str
     workflow: str
-    variant: str | None
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
