@@ -91,7 +91,12 @@ class Instance:
         self._look_again = asyncio.Event()
 
     def _new_usage(self) -> Usage:
-        return Usage(self.running, look_again=self.suspect, on_circuit=self._tell_circuit)
+        return Usage(
+            self.running,
+            look_again=self.suspect,
+            on_drop=self._note_drop,
+            on_circuit=self._tell_circuit,
+        )
 
     # -- what it is ----------------------------------------------------------------------------
 
@@ -286,6 +291,12 @@ class Instance:
     def suspect(self) -> None:
         """Probe now instead of at the next turn; somebody saw it fail."""
         self._look_again.set()
+
+    def _note_drop(self) -> None:
+        # The probe that will say more may take as long as its time-out.
+        if self._client is not None:  # else it is we who close it
+            self.last_error = self._client.last_error
+            self.suspect()
 
     async def _probe_forever(self) -> None:
         while True:

@@ -16,8 +16,8 @@ from atelier.pool.work import Work
 class Usage:
     """Hears what passes between us and the instance. ``running`` has its prompt ids by job.
 
-    ``look_again`` is called when the WebSocket is lost, or its queue has become longer than we
-    know of; ``on_circuit`` when the breaker opens or closes.
+    ``on_drop`` is called when the WebSocket is lost, ``look_again`` when its queue has become
+    longer than we know of, ``on_circuit`` when the breaker opens or closes.
     """
 
     def __init__(
@@ -25,6 +25,7 @@ class Usage:
         running: Mapping[str, str],
         *,
         look_again: Callable[[], None],
+        on_drop: Callable[[], None],
         on_circuit: Callable[[Circuit], None],
     ) -> None:
         self.warmth = Warmth()
@@ -32,6 +33,7 @@ class Usage:
         self._breaker = Breaker()
         self._running = running
         self._look_again = look_again
+        self._on_drop = on_drop
         self._on_circuit = on_circuit
 
     # -- the client's observer -----------------------------------------------------------------
@@ -54,7 +56,7 @@ class Usage:
 
     def dropped(self) -> None:
         self.failed(crash=True)
-        self._look_again()
+        self._on_drop()
 
     def _count_foreign(self, there: int) -> None:
         """Tell from the queue's length alone whether to look at it."""
