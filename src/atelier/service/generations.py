@@ -120,7 +120,7 @@ class Generations(Line, Stopping):
         job, created = accepted.job, accepted.created
         place = None
         if created and job.status == QUEUED:
-            place = self._outlook.newcomer(job.workflow, job.variant)
+            place = self._outlook.newcomer(job.priority, job.workflow, job.variant)
         view = self._view(job, place, accepted.webhook)
         if created:
             self._announce(view)

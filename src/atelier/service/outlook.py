@@ -1,6 +1,7 @@
 """Who is next, and when: the policy played forward on what waits now."""
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -51,7 +52,9 @@ class Outlook:
         self._is_stale = True
         self._looked_at = self._run_times_at = float("-inf")
         self._took = 0.0
-        self._added = 0  # jobs that were queued here since it was played
+        self._priorities: dict[str, int] = {}  # by lane
+        self._waiting: Counter[int] = Counter()  # how many by priority
+        self._added: Counter[int] = Counter()  # since it was played
 
     def changed(self) -> None:
         """There is more or less in the queue than a moment ago."""
@@ -61,16 +64,30 @@ class Outlook:
         """Where those of ``ids`` stand that are queued, by the last ``look``."""
         if not ids:
             return {}
+        if not self._anybody:
+            # Nothing can be played: in the order of priority and arrival.
+            found = await self._queue.positions(conn, ids)
+            return {id: Place(position, None) for id, position in found.items()}
         ranks = await self._queue.ranks(conn, ids)
         return {id: self._place(rank) for id, rank in ranks.items()}
 
-    def newcomer(self, workflow: str, variant: str | None) -> Place:
-        """Where a job stands that has just been queued here."""
+    def newcomer(self, priority: int, workflow: str, variant: str | None) -> Place:
+        """Where a job stands that has just been queued here: behind all that may go before it."""
+        others = sum(
+            count for known, count in (self._waiting + self._added).items() if known >= priority
+        )
+        played = [
+            expected
+            for lane, lanes_priority in self._priorities.items()
+            if lanes_priority >= priority
+            for expected in self._found[lane]
+        ]
         own_ms = self._estimates.expected_ms(workflow, variant, None)
-        place = self._told(self._behind(self._added, own_ms))
-        self._added += 1
+        last_ms = max((expected.start_ms for expected in played), default=self._now_ms)
+        begin_ms = self._begin_ms(last_ms, others - len(played), own_ms)
+        self._added[priority] += 1
         self._is_stale = True
-        return place
+        return self._told(Expected(others, begin_ms, begin_ms + own_ms))
 
     async def look(self) -> None:
         """Play it anew where that is due; what was found stays while the database is away."""
@@ -81,7 +98,8 @@ class Outlook:
             return
         began = time.monotonic()
         self._is_stale = False
-        self._looked_at, self._added = began, 0
+        self._looked_at = began
+        self._added.clear()
         try:
             await self._play()
         except DatabaseUnavailable:
@@ -102,6 +120,10 @@ class Outlook:
                 self._estimates.recall(await self._queue.run_times(conn))
                 self._run_times_at = time.monotonic()
         self._now_ms = float(now_ms)
+        self._priorities = {one.lane.id: one.lane.priority for one in waiting}
+        self._waiting.clear()
+        for one in waiting:
+            self._waiting[one.lane.priority] += one.count
         self._found = forecast(
             waiting,
             self._standing.states(self._now_ms),
@@ -126,13 +148,20 @@ class Outlook:
 
     def _behind(self, others: int, own_ms: float) -> Expected:
         """What a job can expect that stands behind all that was played and ``others`` more."""
-        states = [state for state in self._standing.states(self._now_ms) if state.up]
-        free_ms = min((state.free_at_ms for state in states), default=self._now_ms)
-        begin_ms = max(free_ms, self._last.start_ms) + others * own_ms / max(len(states), 1)
+        begin_ms = self._begin_ms(self._last.start_ms, others, own_ms)
         return Expected(self._last.position + 1 + others, begin_ms, begin_ms + own_ms)
 
+    def _begin_ms(self, last_ms: float, others: int, own_ms: float) -> float:
+        states = [state for state in self._standing.states(self._now_ms) if state.up]
+        free_ms = min((state.free_at_ms for state in states), default=self._now_ms)
+        return max(free_ms, last_ms) + others * own_ms / max(len(states), 1)
+
+    @property
+    def _anybody(self) -> bool:
+        return any(map(takes_jobs, self._standing.instances))
+
     def _told(self, expected: Expected) -> Place:
-        if not self._estimates.known or not any(map(takes_jobs, self._standing.instances)):
+        if not self._estimates.known or not self._anybody:
             return Place(expected.position + 1, None)
         passed_ms = (time.monotonic() - self._looked_at) * 1000
         left_ms = max(expected.end_ms - self._now_ms - passed_ms, 0.0)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from atelier.jobs.job import Job, Progress
+from atelier.jobs.queue import RunKey, RunTime
 from atelier.service.estimates import Estimates
 
 JOB = Job(
@@ -18,14 +19,19 @@ JOB = Job(
 )  # fmt: skip
 
 
-def estimates(instances=1, now=0):
-    return Estimates(instances_up=lambda: instances, now_ms=lambda: now)
+RUNNING = replace(JOB, status="running", started_at_ms=1000)
+
+
+def estimates(now=0):
+    return Estimates(now_ms=lambda: now)
 
 
 def test_nothing_is_known_at_first():
     fresh = estimates()
+    assert not fresh.known
     assert fresh.run_ms("w", "v") is None
-    assert fresh.eta_seconds(JOB, 1) is None
+    assert fresh.remaining_seconds(RUNNING) is None
+    assert fresh.expected_ms("w", "v", None) > 0
 
 
 def test_mean_moves_a_fifth_towards_each_run():
@@ -38,43 +44,41 @@ def test_mean_moves_a_fifth_towards_each_run():
 
 
 @pytest.mark.parametrize(
-    ("position", "instances", "expected"),
-    [
-        # next: half of what runs, then its own
-        (1, 1, 15.0),
-        # two before it
-        (3, 1, 35.0),
-        # two instances work through the queue
-        (3, 2, 25.0),
-        # nobody works
-        (1, 0, None),
-    ],
-)
-def test_eta_of_a_waiting_job(position, instances, expected):
-    learned = estimates(instances)
-    learned.learn("w", "v", 10_000)
-    assert learned.eta_seconds(JOB, position) == expected
-
-
-@pytest.mark.parametrize(
     ("now", "expected"),
     [(1000, 10.0), (5000, 6.0), (60_000, 0.0)],
 )
 def test_eta_of_a_running_job_is_what_is_left(now, expected):
     learned = estimates(now=now)
     learned.learn("w", "v", 10_000)
-    job = replace(JOB, status="running", started_at_ms=1000)
-    assert learned.eta_seconds(job, None) == expected
+    assert learned.remaining_seconds(RUNNING) == expected
 
 
 def test_other_workflows_are_better_than_nothing():
     learned = estimates()
     learned.learn("another", None, 4000)
-    assert learned.eta_seconds(JOB, 1) == 6.0
+    assert learned.expected_ms("w", "v", None) == 4000
 
 
-@pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
-def test_ended_job_has_no_eta(status):
+def test_a_slow_instance_is_slow_with_what_it_never_ran():
     learned = estimates()
-    learned.learn("w", "v", 1000)
-    assert learned.eta_seconds(replace(JOB, status=status), None) is None
+    learned.recall(
+        {
+            RunKey("w", None, "quick"): RunTime(1000, 5),
+            RunKey("w", None, "slow"): RunTime(3000, 5),
+            RunKey("x", None, "quick"): RunTime(2000, 5),
+        }
+    )
+    assert learned.expected_ms("w", None, "slow") == 3000
+    assert learned.expected_ms("x", None, "quick") == 2000
+    assert learned.expected_ms("x", None, "slow") == pytest.approx(2000 * 1.5)
+
+
+def test_news_is_told_once_and_comes_back_if_it_could_not_be():
+    learned = estimates()
+    learned.learn("w", "v", 1000, instance="i")
+    learned.learn("w", "v", 2000, instance="i")
+    news = learned.take_news()
+    assert news == {RunKey("w", "v", "i"): RunTime(1200, 2)}
+    assert learned.take_news() == {}
+    learned.give_back(news)
+    assert learned.take_news() == news
