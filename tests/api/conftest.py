@@ -16,7 +16,6 @@ from sqlalchemy import update
 
 from atelier.app import application, listen, serving
 from atelier.events import event
-from atelier.jobs.policy import Seat
 from atelier.media.tables import assets
 from atelier.service import OutputView
 from atelier.settings import Settings
@@ -82,15 +81,19 @@ class Backstage:
         return await self.call(self.app.database.run(work))
 
     async def claim(self, job_id):
+        """Take this job and no other."""
         queue = self.queue
-        seat = Seat("test", capable=lambda requirement: True)
 
-        def this_one(candidates, seat, now_ms):
-            return next((one for one in candidates if one.id == job_id), None)
+        async def work(conn):
+            rank = (await queue.ranks(conn, [job_id]))[job_id]
+            claims = await queue.claim_lane(
+                conn, worker="test", instance="test", lane=rank.lane, limit=rank.before + 1
+            )
+            for other in claims[:-1]:
+                await queue.release(conn, other.job.id, other.lease)
+            return claims[-1]
 
-        return await self.run(
-            lambda conn: queue.claim(conn, worker="test", seat=seat, choose=this_one)
-        )
+        return await self.run(work)
 
     async def finish(self, job_id, data):
         """Run the job to its end with ``data`` as its one picture; returns the asset."""

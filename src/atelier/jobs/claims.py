@@ -1,7 +1,7 @@
 """The right to run a job: taken for a while, renewed, taken over from who has died."""
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,50 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from atelier.database import Dialect, now_ms
 from atelier.jobs.job import RUNNING, Claim, Progress
-from atelier.jobs.policy import Candidate, Seat
 from atelier.jobs.rows import job_of, select_jobs
-from atelier.jobs.tables import QUEUED_ROWS, RUNNING_ROWS, jobs
-
-Choose = Callable[[Sequence[Candidate], Seat, int], Candidate | None]
+from atelier.jobs.tables import RUNNING_ROWS, jobs
 
 LEASE_MS = 15_000
-# Pages of candidates that a claim looks through before it lets the seat wait.
-LONGEST_SEARCH_PAGES = 20
 
 _J = jobs.c
 _NOW = now_ms().label("now_ms")
-_CANDIDATES = (
-    # In the order of Candidate's fields.
-    select(
-        _J.id,
-        _J.seq,
-        (-_J.precedence).label("priority"),
-        _J.user_id,
-        _J.workflow,
-        _J.variant,
-        _J.requirement,
-        _J.model,
-        _J.created_at_ms,
-        _J.run_after_ms,
-        _J.estimate_ms,
-        _J.attempts,
-        _J.avoid_instance,
-        _J.weight,
-        _NOW,
-    )
-    .where(QUEUED_ROWS, _J.run_after_ms <= now_ms())
-    .order_by(_J.precedence, _J.seq, _J.id)
-    .limit(bindparam("limit"))
-)
-# Spelt out, because MySQL doesn't seek by a comparison of tuples.
-_NEXT_CANDIDATES = _CANDIDATES.where(
-    _J.precedence >= bindparam("precedence"),
-    or_(
-        _J.precedence > bindparam("precedence"),
-        _J.seq > bindparam("seq"),
-        and_(_J.seq == bindparam("seq"), _J.id > bindparam("last_id")),
-    ),
-)
 TAKEN: dict[str, Any] = {
     "status": RUNNING,
     "lease": _J.lease + 1,
@@ -78,7 +41,6 @@ TAKEN: dict[str, Any] = {
     "steps": None,
     "node": None,
 }
-_TAKE = update(jobs).where(_J.id == bindparam("job_id")).values(**TAKEN)
 _HELD = and_(_J.id == bindparam("job_id"), _J.lease == bindparam("held"), RUNNING_ROWS)
 _SUBMITTED = update(jobs).where(_HELD).values(submitted_at_ms=now_ms(), updated_at_ms=now_ms())
 _RESUBMIT = (
@@ -150,7 +112,6 @@ class Claims:
         # MariaDB knows no OF, and locking the details there too does no harm.
         only = jobs if dialect == "postgresql" else None
         self._locked = locked.with_for_update(skip_locked=True, of=only)
-        self._lock_queued = self._locked.where(_J.id == bindparam("job_id"), QUEUED_ROWS)
         self._lock_expired = (
             self._locked.where(
                 RUNNING_ROWS,
@@ -169,63 +130,6 @@ class Claims:
     @staticmethod
     def new_prompt_id() -> str:
         return str(uuid.uuid4())
-
-    async def claim(
-        self,
-        conn: AsyncConnection,
-        *,
-        worker: str,
-        seat: Seat,
-        choose: Choose,
-        lease_ms: int = LEASE_MS,
-        first: int = 16,
-        limit: int = 100,
-    ) -> Claim | None:
-        """Take the job that ``choose`` picks for ``seat``, or None when there is none for it.
-
-        ``choose`` sees up to ``first`` waiting jobs at once, those of highest priority that came
-        first; where it wants none of them, the next ``limit``, and so on (up to 20 times). A job
-        that another worker is taking at this moment is passed over.
-        """
-        asked = min(first, limit)
-        rows = (await conn.execute(_CANDIDATES, {"limit": asked})).all()
-        for _ in range(LONGEST_SEARCH_PAGES):
-            candidates = [Candidate._make(row[:-1]) for row in rows]
-            while candidates:
-                chosen = choose(candidates, seat, rows[0].now_ms)
-                if chosen is None:
-                    break
-                claim = await self._take(conn, chosen.id, worker, seat.instance, lease_ms)
-                if claim is not None:
-                    return claim
-                candidates.remove(chosen)
-            if len(rows) < asked:
-                break
-            last = rows[-1]
-            after = {"precedence": -last.priority, "seq": last.seq, "last_id": last.id}
-            rows = (await conn.execute(_NEXT_CANDIDATES, {"limit": limit, **after})).all()
-            asked = limit
-        return None
-
-    async def _take(
-        self, conn: AsyncConnection, id: str, worker: str, instance: str, lease_ms: int
-    ) -> Claim | None:
-        row = (await conn.execute(self._lock_queued, {"job_id": id})).first()
-        if row is None:
-            return None
-        claim = taken(row, worker, instance, self.new_prompt_id(), row.now_ms)
-        await conn.execute(
-            _TAKE,
-            {
-                "job_id": id,
-                "by": worker,
-                "at": instance,
-                "prompt": claim.prompt_id,
-                "lease_ms": lease_ms,
-                "now": row.now_ms,
-            },
-        )
-        return claim
 
     async def reclaim(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from atelier.database import Dialect
 from atelier.jobs.acceptance import Acceptance
 from atelier.jobs.admission import UNLIMITED, Admission, Limits, QueueFull
-from atelier.jobs.claims import LEASE_MS, Choose, Renewed
+from atelier.jobs.claims import LEASE_MS, Renewed
 from atelier.jobs.job import Claim
 from atelier.jobs.listing import Listing, Page
 from atelier.jobs.outcomes import Cancelled, OnEnd
@@ -22,7 +22,6 @@ __all__ = [
     "LEASE_MS",
     "Ask",
     "Cancelled",
-    "Choose",
     "Claim",
     "JobQueue",
     "JobStats",

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import uuid_utils
+from first_come import Seat, claim_first
 from sqlalchemy import update
 
 from atelier.database import Database, now_ms
 from atelier.jobs.job import Claim, Job, NewJob, Status
-from atelier.jobs.policy import Seat, choose
 from atelier.jobs.queue import JobQueue
 from atelier.jobs.tables import jobs
 
@@ -50,7 +50,9 @@ class Bench:
         return job  # type: ignore[no-any-return]
 
     async def claim(self, worker: str = "w1", at: Seat | None = None, **options: Any) -> Any:
-        return await self.do("claim", worker=worker, seat=at or seat(), choose=choose, **options)
+        return await self.database.run(
+            lambda conn: claim_first(self.queue, conn, worker=worker, seat=at or seat(), **options)
+        )
 
     async def claimed(self, **fields: Any) -> Claim:
         """A job that has just been claimed by worker w1 at gpu-1."""

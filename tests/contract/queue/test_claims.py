@@ -57,39 +57,7 @@ async def test_job_behind_many_that_cannot_run_is_found(bench):
         await bench.do("insert_many", hard)
     easy = await bench.put(requirement="easy", priority=-3)
     small = bench.seat(able=lambda requirement: requirement == "easy")
-    assert (await bench.claim(at=small, limit=5)).job.id == easy.id
-
-
-async def test_each_waiting_job_is_offered_once(bench):
-    await bench.do("insert_many", [bench.new(priority=place % 3) for place in range(23)])
-    seen = []
-
-    def refuse(candidates, seat, now_ms):
-        seen.extend((-c.priority, c.seq, c.id) for c in candidates)
-
-    def claim(conn):
-        return bench.queue.claim(conn, worker="w", seat=bench.seat(), choose=refuse, limit=5)
-
-    assert await bench.database.run(claim) is None
-    assert len(seen) == len(set(seen)) == 23
-    assert seen == sorted(seen)
-
-
-async def test_candidate_carries_what_a_fair_policy_needs(bench):
-    job = await bench.put(user="eve", model="m", variant="v", estimate_ms=5, priority=2, weight=2.5)
-    seen = []
-
-    def first(candidates, seat, now_ms):
-        seen.append((candidates[0], now_ms))
-        return candidates[0]
-
-    await bench.do("claim", worker="w", seat=bench.seat(), choose=first)
-    [(candidate, now_ms)] = seen
-    assert candidate.id == job.id
-    assert (candidate.user, candidate.model, candidate.variant) == ("eve", "m", "v")
-    assert (candidate.estimate_ms, candidate.priority, candidate.weight) == (5, 2, 2.5)
-    assert candidate.workflow == "style_change"
-    assert candidate.created_at_ms == job.created_at_ms <= now_ms
+    assert (await bench.claim(at=small)).job.id == easy.id
 
 
 # -- leases ------------------------------------------------------------------------------------
@@ -103,9 +71,9 @@ async def test_job_under_a_lease_is_nobody_elses(bench):
 
 async def test_lease_runs_out_in_database_time(bench):
     await bench.put()
-    claim = await bench.claim(lease_ms=150)
+    claim = await bench.claim(lease_ms=300)
     assert await bench.do("reclaim", worker="w2", instances=["gpu-1"], lease_ms=60_000) == []
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.35)
     [taken] = await bench.do("reclaim", worker="w2", instances=["gpu-1"], lease_ms=60_000)
     assert taken.job.id == claim.job.id
     assert await bench.do("reclaim", worker="w3", instances=["gpu-1"], lease_ms=60_000) == []

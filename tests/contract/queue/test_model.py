@@ -24,7 +24,6 @@ from sqlalchemy import delete, update
 from atelier.database import Database, now_ms
 from atelier.jobs.job import TRANSITIONS, NewJob
 from atelier.jobs.lanes import lane_of
-from atelier.jobs.policy import Seat, choose
 from atelier.jobs.queue import Ask, JobQueue, Success
 from atelier.jobs.tables import job_details, jobs
 
@@ -123,18 +122,6 @@ class QueueMachine(RuleBasedStateMachine):
         _, created = self.do("insert", new)
         assert created
         self.model[new.id] = ModelJob((-priority, number), max_attempts, lane_of(new).id)
-
-    @rule(worker=st.sampled_from(WORKERS))
-    def claim(self, worker: str) -> None:
-        claim = self.do("claim", worker=worker, seat=Seat("i", lambda _: True), choose=choose)
-        waiting = self.waiting()
-        if not waiting:
-            assert claim is None
-            return
-        # One that was to go elsewhere comes last, but it comes.
-        welcome = [id for id in waiting if self.model[id].avoid != "i"]
-        assert claim.job.id == (welcome or waiting)[0]
-        self.took(claim, worker)
 
     @precondition(lambda self: self.model)
     @rule(

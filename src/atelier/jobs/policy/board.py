@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
+from atelier.jobs.lanes import Lane, Waiting
 from atelier.jobs.policy.choice import Choice, Reason, Tuning
 from atelier.jobs.policy.groups import Group, Head
 from atelier.jobs.policy.instances import Estimates, InstanceState
-from atelier.jobs.policy.lanes import Lane, Waiting
 from atelier.jobs.policy.places import Place, Places
 from atelier.jobs.policy.shares import Shares, cost_ms
 from atelier.jobs.policy.users import Users

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from atelier.jobs.policy.lanes import Lane
+from atelier.jobs.lanes import Lane
 
 
 class Reason(StrEnum):

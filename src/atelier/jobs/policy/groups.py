@@ -3,7 +3,7 @@
 import heapq
 from typing import NamedTuple
 
-from atelier.jobs.policy.lanes import Lane, Waiting
+from atelier.jobs.lanes import Lane, Waiting
 from atelier.jobs.policy.users import Users
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from atelier.jobs.policy.lanes import Lane
+from atelier.jobs.lanes import Lane
 
 
 @dataclass(frozen=True, slots=True)
