@@ -50,6 +50,7 @@ from atelier.storage.objects import open_store
 from atelier.telemetry import configure_logging
 from atelier.webhooks.outbox import Outbox
 from atelier.worker import dispatch, publication
+from atelier.worker import ending as ending_module
 from atelier.worker import inputs as inputs_module
 from atelier.worker import outputs as outputs_module
 from atelier.worker import run as run_module
@@ -73,7 +74,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "RENEW_SECONDS", 0.15)
     monkeypatch.setattr(dispatch, "RECLAIM_SECONDS", 0.1)
     monkeypatch.setattr(run_module, "IN_FLIGHT_SECONDS", 0.05)
-    monkeypatch.setattr(run_module, "backoff_ms", lambda attempt, rng: 20)
+    monkeypatch.setattr(ending_module, "backoff_ms", lambda attempt, rng: 20)
     monkeypatch.setattr(inputs_module, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(outputs_module, "STORE_SECONDS", 0.2)
     monkeypatch.setattr(publication, "FIRST_PAUSE_SECONDS", 0.05)

@@ -205,7 +205,7 @@ async def test_places_in_the_queue_are_told_while_somebody_listens(
         database=service.database,
         queue=service.queue,
         bus=service.bus,
-        estimates=service.estimates,
+        outlook=service.outlook,
     )
     telling = asyncio.create_task(teller.run())
     try:

@@ -168,6 +168,13 @@ class Instance:
         return max((self._told.busy_until_ms or 0) - time.time() * 1000, 0.0)
 
     @property
+    def queue_remaining(self) -> int | None:
+        """Prompts that are there, as it or its driver told last; None while it is down."""
+        if not self.up:
+            return None
+        return self._told.queue_remaining if self._client is None else self._client.queue_remaining
+
+    @property
     def keeps(self) -> int:
         """How many models stay loaded beside each other there."""
         return self.usage.warmth.kept if self.driven else max(len(self._told.warm), 1)
@@ -188,7 +195,7 @@ class Instance:
             last_error=self.last_error,
             system=self.system,
             latency_ms=None if self.latency_ms is None else round(self.latency_ms, 1),
-            queue_remaining=self._client.queue_remaining if self.up else None,
+            queue_remaining=self.queue_remaining,
             foreign=usage.work.foreign,
             running=tuple(self.running),
             claimed=len(usage.work.jobs),

@@ -117,8 +117,10 @@ def _instance(instance: Instance) -> InstanceFigures:
         up=instance.up,
         running=len(instance.running),
         served=instance.served,
-        queue=instance.client.queue_remaining if instance.up else None,
+        queue=instance.queue_remaining,
         latency_seconds=None if latency_ms is None else latency_ms / 1000,
+        breaker=instance.circuit,
+        driver=instance.driver,
         devices=tuple(
             DeviceFigures(
                 f"{device.get('type', 'device')}:{device.get('index') or 0}",

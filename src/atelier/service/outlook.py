@@ -64,12 +64,12 @@ class Outlook:
         """Where those of ``ids`` stand that are queued, by the last ``look``."""
         if not ids:
             return {}
-        if not self._anybody:
-            # Nothing can be played: in the order of priority and arrival.
-            found = await self._queue.positions(conn, ids)
-            return {id: Place(position, None) for id, position in found.items()}
         ranks = await self._queue.ranks(conn, ids)
-        return {id: self._place(rank) for id, rank in ranks.items()}
+        places = {id: place for id, rank in ranks.items() if (place := self._played(rank))}
+        # It came after that, or nobody can run it now: by priority and arrival, then.
+        others = [id for id in ranks if id not in places]
+        found = await self._queue.positions(conn, others)
+        return places | {id: self._behind(found[id], ranks[id]) for id in others if id in found}
 
     def newcomer(self, priority: int, workflow: str, variant: str | None) -> Place:
         """Where a job stands that has just been queued here: behind all that may go before it."""
@@ -138,18 +138,15 @@ class Outlook:
         every = (expected for lane in self._found.values() for expected in lane)
         self._last = max(every, default=Expected(-1, self._now_ms, self._now_ms))
 
-    def _place(self, rank: Rank) -> Place:
+    def _played(self, rank: Rank) -> Place | None:
         expected = self._found.get(rank.lane, [])
-        if rank.before < len(expected):
-            return self._told(expected[rank.before])
-        # It came after what was played, or nobody can run it now.
-        own_ms = self._estimates.expected_ms(rank.workflow, rank.variant, None)
-        return self._told(self._behind(rank.before - len(expected), own_ms))
+        return self._told(expected[rank.before]) if rank.before < len(expected) else None
 
-    def _behind(self, others: int, own_ms: float) -> Expected:
-        """What a job can expect that stands behind all that was played and ``others`` more."""
+    def _behind(self, position: int, rank: Rank) -> Place:
+        own_ms = self._estimates.expected_ms(rank.workflow, rank.variant, None)
+        others = max(position - 1 - (self._last.position + 1), 0)
         begin_ms = self._begin_ms(self._last.start_ms, others, own_ms)
-        return Expected(self._last.position + 1 + others, begin_ms, begin_ms + own_ms)
+        return self._told(Expected(position - 1, begin_ms, begin_ms + own_ms))
 
     def _begin_ms(self, last_ms: float, others: int, own_ms: float) -> float:
         states = [state for state in self._standing.states(self._now_ms) if state.up]

@@ -194,18 +194,6 @@ class Settings(StorageSettings, SharingSettings, ProcessSettings):
         validation_alias="ATELIER_OUTPUT_DAYS",
         description="What jobs made is swept after so many days; their records stay.",
     )
-    requests_per_minute: int | None = Field(
-        None,
-        ge=1,
-        validation_alias="ATELIER_REQUESTS_PER_MINUTE",
-        description="Submissions a minute of one user, or of one address where no user is named.",
-    )
-    all_requests_per_minute: int | None = Field(
-        None,
-        ge=1,
-        validation_alias="ATELIER_ALL_REQUESTS_PER_MINUTE",
-        description="Submissions a minute of all users together.",
-    )
     job_timeout_seconds: float = Field(
         1800,
         gt=0,

@@ -30,6 +30,18 @@ class SharingSettings(BaseSettings):
         validation_alias="ATELIER_MAX_RUNNING_PER_USER",
         description="Jobs of one user that may run at once; others wait. 0: any number.",
     )
+    requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="ATELIER_REQUESTS_PER_MINUTE",
+        description="Submissions a minute of one user, or of one address where no user is named.",
+    )
+    all_requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="ATELIER_ALL_REQUESTS_PER_MINUTE",
+        description="Submissions a minute of all users together.",
+    )
     user_weights: Weights = Field(
         {},
         validation_alias="ATELIER_USER_WEIGHTS",

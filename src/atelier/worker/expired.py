@@ -118,6 +118,17 @@ async def remove_stored(context: Context, asset: Asset) -> None:
             await context.store.delete(key)
 
 
+async def forget_learned(context: Context) -> int:
+    """Forget the shares of users, and run times of workflows, that a month has heard nothing of."""
+    queue, age_ms = context.queue, 30 * DAY_MS
+
+    async def forget(conn: Any) -> int:
+        shares = await queue.forget_shares(conn, age_ms=age_ms)
+        return shares + await queue.forget_run_times(conn, age_ms=age_ms)
+
+    return await context.database.run(forget)
+
+
 async def forget_unused(context: Context) -> int:
     """Forget what no job refers to any more: needs, old versions of workflows, names of inputs."""
     database, queue, archive = context.database, context.queue, Archive(context.database.dialect)

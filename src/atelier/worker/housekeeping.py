@@ -14,6 +14,7 @@ from atelier.media.cache import DownloadCache
 from atelier.worker.context import Context
 from atelier.worker.expired import (
     expire_assets,
+    forget_learned,
     forget_unused,
     hide_jobs,
     purge_jobs,
@@ -76,6 +77,7 @@ async def sweep(context: Context, rules: Rules, *, orphans: bool = True) -> dict
         "files": lambda: remove_files(context),
         "rows": lambda: purge_jobs(context),
         "unused": lambda: forget_unused(context),
+        "learned": lambda: forget_learned(context),
         "spooled": lambda: drop_spooled(context),
         "uploads": lambda: _remove_uploads(context, rules),
     }

@@ -1,11 +1,10 @@
 """One job at one instance, from the claim to the record of how it ended."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
@@ -17,50 +16,36 @@ from atelier.comfy.messages import (
     ExecutionStart,
     Preview,
 )
-from atelier.errors import AtelierError, InstanceError
+from atelier.errors import AtelierError
 from atelier.events import event as events
-from atelier.jobs.job import CANCELLED, QUEUED, TERMINAL, Job, Progress, backoff_ms
+from atelier.jobs.job import Progress
 from atelier.jobs.queue import Claim
 from atelier.pool.instance import Instance
 from atelier.service.planning import Plan, plan_run
 from atelier.service.recall import cache_key
-from atelier.service.views import OutputView
 from atelier.telemetry import metrics, traces
 from atelier.worker.context import Context
+from atelier.worker.ending import Ending, StopReason
 from atelier.worker.failures import (
     Interrupted,
-    NodeFailed,
-    OutOfMemory,
     PromptLost,
     RunTimeout,
     node_failed,
 )
 from atelier.worker.inputs import fetch_images, place_images
 from atelier.worker.items import Made, items_of
-from atelier.worker.outputs import discard
 from atelier.worker.progress import (
     ACCEPTED,
     BUILT,
-    DONE,
-    EXECUTED,
     INPUTS_STORED,
     SUBMITTED,
     ProgressMeter,
 )
-from atelier.worker.publication import Publication
 from atelier.worker.record import (
-    Stopwatch,
-    persist,
-    record_failure,
-    record_made,
-    record_recalled,
-    record_release,
     workflow_of,
 )
 from atelier.worker.seats import Places
-from atelier.worker.spool import Spooled
 from atelier.worker.submission import check_graph, has_arrived, submit
-from atelier.worker.telling import Teller
 from atelier.worker.tracing import class_of, traced_execution, traced_run
 from atelier.workflows.graph import Graph
 
@@ -70,10 +55,8 @@ IN_FLIGHT_SECONDS = 1.0
 # Who has waited longer for the instance than this brings the pictures again: they are swept.
 PLACED_SECONDS = 600.0
 
-StopReason = Literal["cancelled", "lost", "handover"]
 
-
-class JobRun:
+class JobRun(Ending):
     """Runs one claim. ``leave_seat`` is called once, when the instance is free of it."""
 
     def __init__(
@@ -86,24 +69,11 @@ class JobRun:
         leave_seat: Callable[[], None],
         reattach: bool = False,
     ) -> None:
-        self._context = context
-        self._instance = instance
-        self.job: Job = claim.job
-        self.lease = claim.lease
-        self.prompt_id = claim.prompt_id
-        self._teller = Teller(context, claim.job)
+        super().__init__(context, claim, instance, leave_seat=leave_seat, submitted=reattach)
         self._slots = submit_slots
-        self._leave_seat = leave_seat
         self._reattach = reattach
-        self._submitted = reattach
-        self._recording = False
         self._stop: StopReason | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._stopwatch = Stopwatch.of(context.clock)
-        self._cache_key: str | None = None
-        self._publication = Publication(context, instance, claim.job, claim.lease)
-        self._spooled: Spooled | None = None
-        self.log = log.bind(job=self.job.id, instance=instance.id)
 
     def stop(self, reason: StopReason) -> None:
         """End early: the user cancelled, the lease is lost, or this worker hands over.
@@ -293,154 +263,3 @@ class JobRun:
                 self._instance.served += 1
             self._leave_seat()
         return await self._watch(None, meter)
-
-    # -- recording -----------------------------------------------------------------------------
-
-    async def _record_success(self, plan: Plan, made: Made) -> None:
-        context, job = self._context, self.job
-        self._teller.step(EXECUTED)
-        spooled = self._spooled
-        executed = self._stopwatch.timings(job)["execute_ms"]
-        execute_ms = executed if spooled is None else spooled.execute_ms
-        try:
-            collected = await self._publication.collect(
-                made, variant=plan.variant, execute_ms=execute_ms, waiting=self._stoppable
-            )
-        except AtelierError as error:
-            await self._record_error(error)
-            return
-        timings = {**self._stopwatch.timings(job), "execute_ms": execute_ms}
-        outputs = await record_made(
-            context, job, self.lease, plan, collected, timings, self._cache_key
-        )
-        if outputs is None:
-            self.log.warning("somebody else finished this job first; discarding our result")
-            await discard(context, collected.assets)
-            return
-        await self._publication.forget()
-        if spooled is None:
-            self._learn(plan.variant, timings["execute_ms"])
-        self._tell_finished(outputs, timings)
-
-    def _learn(self, variant: str, execute_ms: float) -> None:
-        """Note what the run took without the loading of models, which has its own estimate."""
-        workflow, estimates = self.job.workflow, self._context.estimates
-        usage = self._instance.usage
-        warm_ms, is_guess = usage.finished(self.prompt_id, workflow, variant, execute_ms)
-        if not is_guess or estimates.run_ms(workflow, variant) is None:
-            estimates.learn(workflow, variant, warm_ms, instance=self._instance.id)
-
-    @contextlib.contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """While the outcome waits to be recorded, the run can be stopped as before."""
-        self._recording = False
-        try:
-            yield
-        finally:
-            self._recording = True
-
-    async def _recall(self, plan: Plan, key: str) -> bool:
-        """Finish with what an earlier job made of the same; False: it has to run."""
-        context, job = self._context, self.job
-        async with context.database.read() as conn:
-            if not await context.queue.made_before(conn, key, unlike=job.id):
-                return False
-        self._recording = True
-        timings = self._stopwatch.timings_of_none(job)
-        outputs = await record_recalled(context, job, self.lease, plan, timings, key)
-        if outputs is None:
-            self._recording = False
-            return False
-        self._tell_finished(outputs, timings)
-        return True
-
-    def _tell_finished(
-        self, outputs: tuple[Mapping[str, Any], ...], timings: Mapping[str, int]
-    ) -> None:
-        self._teller.step(DONE)
-        metrics.job_ended(self.job.workflow, "succeeded", timings=timings)
-        payload = [OutputView.of(output).as_dict() for output in outputs]
-        self._teller.tell(
-            events.finished(self.job.id, self.job.user, outputs=payload, seed=self.job.seed)
-        )
-        self.log.info("finished", outputs=len(outputs), **timings)
-
-    async def _record_error(self, error: AtelierError) -> None:
-        context, job = self._context, self.job
-        if isinstance(error, InstanceError):
-            self._instance.suspect()
-            # The others are the job's doing, or somebody's.
-            if not isinstance(error, OutOfMemory | Interrupted | RunTimeout):
-                crash = isinstance(error, InstanceUnreachable | PromptLost)
-                self._instance.usage.failed(crash=crash)
-        elif isinstance(error, NodeFailed):
-            self._instance.usage.worked()
-        if isinstance(error, InstanceUnreachable) and not self._submitted:
-            # It never got there: wait for an instance without using up an attempt.
-            await self._release()
-            return
-        if isinstance(error, OutOfMemory):
-            with contextlib.suppress(AtelierError):
-                await self._instance.client.free(unload_models=True, free_memory=True)
-        again = error.retryable and job.attempts < job.max_attempts
-        if isinstance(error, OutOfMemory):
-            again = again and job.attempts < 2
-        run_after_ms = backoff_ms(job.attempts, context.rng)
-
-        status = await record_failure(
-            context,
-            job,
-            self.lease,
-            error,
-            self._stopwatch.timings(job),
-            delay_ms=run_after_ms if again else None,
-            avoid_instance=self._instance.id if isinstance(error, InstanceError) else None,
-        )
-        if status in TERMINAL:
-            await self._publication.forget()
-        if status is None:
-            self.log.warning("somebody else took this job over; our failure is not recorded")
-            return
-        if status == QUEUED:
-            metrics.job_retried(error.code)
-        else:
-            metrics.job_ended(
-                job.workflow,
-                "cancelled" if status == CANCELLED else "failed",
-                code="" if status == CANCELLED else error.code,
-                timings=self._stopwatch.timings(job),
-            )
-        if status != CANCELLED:
-            said = "trying again" if status == QUEUED else "failed"
-            self.log.warning(said, code=error.code, reason=error.message)
-        self._teller.tell_setback(
-            status, error, attempts=job.attempts, run_after_ms=context.now_ms() + run_after_ms
-        )
-
-    async def _record_stop(self, reason: StopReason) -> None:
-        queue, job = self._context.queue, self.job
-        if reason == "cancelled":
-            if self._submitted:
-                await self._cancel_prompt()
-            self._leave_seat()
-            if await persist(
-                self._context,
-                job.id,
-                lambda conn: queue.finish_cancelled(conn, job.id, self.lease),
-            ):
-                self._teller.tell(events.cancelled(job.id, job.user))
-                self.log.info("cancelled")
-                metrics.job_ended(job.workflow, "cancelled")
-                await self._publication.forget()
-        elif reason == "handover" and not self._submitted:
-            await self._release()
-
-    async def _release(self) -> None:
-        job = self.job
-        if await record_release(self._context, job, self.lease):
-            metrics.job_ended(job.workflow, "cancelled")
-            self._teller.tell(events.cancelled(job.id, job.user))
-
-    async def _cancel_prompt(self) -> None:
-        with contextlib.suppress(AtelierError):
-            await self._instance.client.cancel(self.prompt_id)
