@@ -29,7 +29,7 @@ from atelier.comfy.protocol import (
     Progress,
 )
 from atelier.engine.clients import Clients
-from bench.null_nodes import LOADER, node_infos, output_nodes, picture
+from bench.null_nodes import LOADER, mark, node_infos, output_nodes, picture
 
 HISTORY = 20_000
 
@@ -45,8 +45,8 @@ class Costs:
 class Journal:
     """A line of JSON for each thing that happens: {at, what, ...}; ``at`` in seconds of the day.
 
-    ``what``: up {pid}, received {prompt}, began {prompt}, ended {prompt, how}, deleted {prompt},
-    interrupt {asked, hit}: which prompt was named, if any, and which was stopped.
+    ``what``: up {pid}, received {prompt, mark}, began {prompt}, ended {prompt, how},
+    deleted {prompt}, interrupt {asked, hit}: which prompt was named, if any, and which was stopped.
     Each line is one write to the end of the file: nothing of it is lost when the process is.
     """
 
@@ -216,7 +216,7 @@ class NullEngine:
             return _json({"error": {**error, "details": str(unknown)}, "node_errors": {}}, 400)
         prompt = Prompt(number, body["prompt_id"], graph, body.get("client_id", ""))
         # Before the answer: who dies in between has taken it all the same.
-        self._journal.note("received", prompt=prompt.id)
+        self._journal.note("received", prompt=prompt.id, mark=mark(graph))
         self._waiting.append(prompt)
         self._filled.set()
         self._clients.broadcast_remaining(self._remaining())

@@ -100,18 +100,22 @@ def cpu_seconds(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@asynccontextmanager
-async def _process(
-    command: list[str], settings: Mapping[str, str], log: Path
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {
+def clean_environment() -> dict[str, str]:
+    """Our environment without what sets anything of the service."""
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(_OURS) and name not in _OURS_TOO
     }
+
+
+@asynccontextmanager
+async def _process(
+    command: list[str], settings: Mapping[str, str], log: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *command, env={**environment, **settings}, stdout=output, stderr=output
+            *command, env={**clean_environment(), **settings}, stdout=output, stderr=output
         )
     try:
         yield process

@@ -171,6 +171,7 @@ async def application(
                 worker=worker,
                 client_id=lambda url: client_id(owner, url, base=settings.comfyui_client_id),
                 now_ms=now_ms,
+                lease_ms=int(settings.lease_seconds * 1000),
             )
         )
         if worker and is_there:
@@ -264,6 +265,7 @@ async def application(
                 now_ms=now_ms,
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
+                lease_ms=int(settings.lease_seconds * 1000),
                 spool=Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000),
             )
             deliverer = Deliverer(

@@ -59,6 +59,8 @@ class Membership:
         self._client_id = client_id
         self._now_ms = now_ms
         self._lease_ms = lease_ms
+        self._renew_seconds = min(RENEW_SECONDS, lease_ms / 5000)
+        self._orphan_seconds = min(ORPHAN_SECONDS, lease_ms / 3000)
         self._configured = tuple(pool.instances)
         self._leases: dict[str, int] = {}
         self._lost: set[str] = set()
@@ -111,7 +113,7 @@ class Membership:
         async with self._lock:
             if self._is_due("configure", CONFIGURE_SECONDS):
                 await self._configure()
-            if self._worker and self._is_due("renew", RENEW_SECONDS):
+            if self._worker and self._is_due("renew", self._renew_seconds):
                 await self._renew()
             async with self._database.read() as conn:
                 rows = await self._roster.rows(conn)
@@ -272,7 +274,7 @@ class Membership:
             seen,
             workers,
             held=self._leases.keys(),
-            orphans={id for id, since in self._orphans.items() if now - since > ORPHAN_SECONDS},
+            orphans={id for id, since in self._orphans.items() if now - since > self._orphan_seconds},
         )
         removed = {row.id for row in rows if row.wanted == "removed"}
         for instance in self._pool.driven():

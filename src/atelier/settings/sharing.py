@@ -1,4 +1,4 @@
-"""How much may wait, and who gets how much of the instances."""
+"""How much may wait, who gets how much of the instances, and for how long."""
 
 import math
 from typing import Annotated
@@ -34,6 +34,15 @@ class SharingSettings(BaseSettings):
         {},
         validation_alias="ATELIER_USER_WEIGHTS",
         description="Shares of users in the instances, such as alice=3,bob=0.5; others have 1.",
+    )
+
+    lease_seconds: float = Field(
+        15,
+        ge=1,
+        le=600,
+        validation_alias="ATELIER_LEASE_SECONDS",
+        description="How long a job or an instance stays a worker's that says nothing; a fifth "
+        "of it (at most 3 s) after each sign of life the next is due. The same for all workers.",
     )
 
     @field_validator("user_weights", mode="before")

@@ -81,9 +81,11 @@ class Dispatcher:
         )
         self._serve_what_is_driven()
         self._context.pool.on_change(self._serve_what_is_driven)
-        self._start(self._every(RENEW_SECONDS, self._renew), "renew leases")
+        # A lease outlives four signs of life that get lost.
+        beat = self._context.lease_ms / 5000
+        self._start(self._every(min(RENEW_SECONDS, beat), self._renew), "renew leases")
         self._start(self._watch_cancels(), "look for cancels")
-        self._start(self._every(RECLAIM_SECONDS, self._reclaim, at_once=True), "reclaim")
+        self._start(self._every(min(RECLAIM_SECONDS, beat), self._reclaim, at_once=True), "reclaim")
         self._start(self._every(TELL_SECONDS, self._claiming.tell), "tell charges")
         return self
 
