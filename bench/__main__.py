@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from bench import (
+    apart,
     conversion,
     latency,
     listeners,
     memory,
     queue,
+    simulate,
     stylise,
     submit,
     throughput,
@@ -38,10 +40,16 @@ MEASURES: dict[str, Measure] = {
     "stylise": stylise.measure,
     "queue": queue.measure,
     "wakeup": wakeup.measure,
+    "apart": apart.measure,
+    "simulate": simulate.measure,
     "conversion": conversion.measure,
 }
 LIMIT_SECONDS = 120.0  # for each
-LIMITS_SECONDS = {"conversion": 3600.0}  # a browser loads every template
+LIMITS_SECONDS = {
+    "conversion": 3600.0,  # a browser loads every template
+    "queue": 600.0,  # a million jobs are loaded into each database
+    "simulate": 600.0,  # hours of a busy pool
+}
 
 
 async def run(

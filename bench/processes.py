@@ -65,6 +65,23 @@ async def atelier(
 
 
 @asynccontextmanager
+async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[None]:
+    """`atelier worker` in a data folder of its own, ready to claim."""
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-") as name:
+        environment = {"ATELIER_DATA_DIR": name, "COMFYUI_URLS": comfyui, **settings}
+        log = Path(name) / "worker.log"
+        command = [sys.executable, "-m", "atelier", "worker"]
+        async with _process(command, environment, log) as process:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(START_SECONDS):
+                    while process.returncode is None and b": ready" not in log.read_bytes():  # noqa: ASYNC110
+                        await asyncio.sleep(0.1)
+            if b": ready" not in log.read_bytes():
+                raise DidNotStart(f"The worker isn't ready. It said:\n{_end_of(log)}")
+            yield
+
+
+@asynccontextmanager
 async def engine() -> AsyncIterator[Running]:
     """The embedded engine alone."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-engine-") as name:

@@ -1,93 +1,94 @@
-"""Submit, claim and finish per second, on each database that can be reached."""
+"""The queue by itself, on each database: jobs per second, and claims beside a long history."""
 
 import asyncio
-import os
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from atelier.database import Database
-from atelier.database.engine import parse_url
 from atelier.errors import AtelierError
 from atelier.jobs.job import NewJob
-from atelier.jobs.policy import Seat, choose
-from atelier.jobs.queue import JobQueue
-from bench.figure import Figure, skipped
+from atelier.jobs.lanes import lane_of
+from atelier.jobs.queue import Ask, JobQueue, Limits, Success
+from bench.databases import databases
+from bench.figure import Figure, at_least, at_most, skipped
+from bench.history import finished, settle
 from bench.plan import Plan
 
-# As the tests: a server, and a user who may make databases.
-SERVERS = {
-    "PostgreSQL": (
-        "ATELIER_TEST_POSTGRESQL_URL",
-        "postgresql://postgres@127.0.0.1:5432/postgres",
-    ),
-    "MariaDB": ("ATELIER_TEST_MARIADB_URL", "mysql://root@127.0.0.1:3306/mysql"),
-}
 OUTPUT = {"id": "o", "key": "k.png", "media_type": "image/png", "size_bytes": 200, "node": "2"}
+USERS = 4
+CALLERS = (1, 8, 64)
+TARGETS = {"SQLite": 500, "PostgreSQL": 1000, "MariaDB": 1000}  # jobs a second
+LIMITS = Limits(max_queued=100_000)
+MOST_SLOWER = 2.0
 
 
 async def measure(plan: Plan) -> AsyncIterator[Figure]:
-    """Three transactions a job, from one caller after another, and from eight at once."""
-    count = plan.size(400, 40)
-    with tempfile.TemporaryDirectory(prefix="atelier-bench-queue-") as folder:
-        yield await _figure("SQLite", f"sqlite:///{Path(folder) / 'queue.db'}", plan, count)
-    for name, (variable, default) in SERVERS.items():
+    for name, made in databases():
         try:
-            async with _database(os.environ.get(variable, default)) as url:
-                yield await _figure(name, url, plan, count)
+            async with made as database:
+                version = await database.version()
+                async for figure in _rates(database, plan, version, TARGETS[name]):
+                    yield figure
+                async for figure in _claims(database, plan, version):
+                    yield figure
         except (SQLAlchemyError, OSError, AtelierError) as error:
             yield skipped(f"queue on {name}", str(error).splitlines()[0][:80])
 
 
-async def _figure(name: str, url: str, plan: Plan, count: int) -> Figure:
-    async with await Database.open(url) as database:
-        await database.migrate()
-        one = await _rate(database, plan, count, callers=1)
-        eight = await _rate(database, plan, count, callers=8)
-        version = await database.version()
-    measured = f"{one:.0f}/s one after another, {eight:.0f}/s by eight"
-    return Figure(f"queue on {version}, submit + claim + finish", measured)
+# -- jobs per second -----------------------------------------------------------------------------
+
+
+async def _rates(
+    database: Database, plan: Plan, version: str, target: float
+) -> AsyncIterator[Figure]:
+    """Three transactions a job, shared by those who call meanwhile; all in one process."""
+    await _rate(database, plan, 20, callers=4)  # statements are compiled once
+    for callers in CALLERS:
+        count = plan.size(400 if callers == 1 else 4000, 40)
+        rate = await _rate(database, plan, count, callers=callers)
+        name = f"queue on {version}, submit + claim + finish, {callers} at once"
+        if callers == max(CALLERS):
+            yield at_least(name, rate, target, "jobs/s", digits=0)
+        else:
+            yield Figure(name, f"{rate:.0f} jobs/s")
 
 
 async def _rate(database: Database, plan: Plan, count: int, *, callers: int) -> float:
-    queue = JobQueue(database.dialect)
-    seat = Seat(instance="bench", capable=lambda _: True)
+    queue = JobQueue(database.dialect, limits=LIMITS)
+    insert = database.grouped(queue.insert_many)
+
+    async def claim_all(conn: Any, asks: Any) -> Any:
+        return await queue.claim_lanes(conn, worker="bench", asks=asks)
+
+    claim = database.grouped(claim_all, durable=False)
+    finish = database.grouped(queue.finish_many)
     left = iter(range(count))
 
-    async def claim(conn: Any) -> Any:
-        return await queue.claim(conn, worker="bench", seat=seat, choose=choose)
-
-    async def call() -> None:
+    async def call(number: int) -> None:
         for _ in left:
-            new = _job(plan)
-            await database.run(lambda conn, new=new: queue.insert(conn, new))  # type: ignore[misc]
-            # By eight at once it may be another caller's job; each finishes what it got.
-            claimed = None
-            while claimed is None:
-                claimed = await database.run(claim)
-            await database.run(
-                lambda conn, claimed=claimed: queue.finish(  # type: ignore[misc]
-                    conn, claimed.job.id, claimed.lease, [OUTPUT], {"execute_ms": 1}
-                )
-            )
+            new = _job(plan, number % USERS)
+            await insert(new)
+            # It may be another caller's job; each finishes what it got.
+            claims: Any = ()
+            while not claims:
+                claims = await claim(Ask(lane_of(new).id, "bench"))
+            for one in claims:
+                timings = {"execute_ms": 1}
+                assert await finish(Success(one.job.id, one.lease, [OUTPUT], timings))
 
     began = time.perf_counter()
-    await asyncio.gather(*(call() for _ in range(callers)))
+    await asyncio.gather(*(call(number) for number in range(callers)))
     return count / (time.perf_counter() - began)
 
 
-def _job(plan: Plan) -> NewJob:
+def _job(plan: Plan, user: int) -> NewJob:
     return NewJob(
         id=str(uuid.uuid4()),
-        user="bench",
+        user=f"user {user}",
         workflow="inline",
         workflow_version="1",
         variant="inline",
@@ -97,19 +98,68 @@ def _job(plan: Plan) -> NewJob:
     )
 
 
-@asynccontextmanager
-async def _database(server: str) -> AsyncIterator[str]:
-    """The URL of a database that exists until the context is left."""
-    url = parse_url(server)
-    name = f"atelier_bench_{uuid.uuid4().hex[:8]}"
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
-    try:
-        async with engine.connect() as connection:
-            await connection.execute(text(f"CREATE DATABASE {name}"))
-        try:
-            yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        finally:
-            async with engine.connect() as connection:
-                await connection.execute(text(f"DROP DATABASE {name}"))
-    finally:
-        await engine.dispose()
+# -- claims beside a long history ----------------------------------------------------------------
+
+
+async def _claims(database: Database, plan: Plan, version: str) -> AsyncIterator[Figure]:
+    waiting = plan.size(10_000, 200)
+    short, long = plan.size(10_000, 500), plan.size(1_000_000, 2_000)
+    queue = JobQueue(database.dialect)
+    await finished(database, 0, short)
+    for start in range(0, waiting, 200):
+        batch = [_job(plan, number % USERS) for number in range(start, start + 200)]
+        await database.run(lambda conn, batch=batch: queue.insert_many(conn, batch))  # type: ignore[misc]
+    await settle(database)
+    before = await _times(database, queue, plan)
+    began = time.perf_counter()
+    await finished(database, short, long - short)
+    await settle(database)
+    loaded = time.perf_counter() - began
+    after = await _times(database, queue, plan)
+    name = f"queue on {version}, {waiting} waiting"
+    for word, found, ended in (("a short", before, short), ("a long", after, long)):
+        claim, look = _percentiles(found["claim"]), _percentiles(found["waiting"])
+        yield Figure(
+            f"{name}, {word} history ({ended})", f"claim {claim}; what waits, by lane {look}"
+        )
+    ratio = _at(after["claim"], 0.99) / _at(before["claim"], 0.99)
+    yield at_most(f"{name}, claim p99, long to short", ratio, MOST_SLOWER, "times", digits=2)
+    yield Figure(f"loading {long - short} ended jobs into {version}", f"{loaded:.0f} s")
+
+
+async def _times(database: Database, queue: JobQueue, plan: Plan) -> dict[str, list[float]]:
+    """Seconds of each claim, a transaction of its own, and of each look at what waits.
+
+    What is claimed is handed back, so that as many wait afterwards.
+    """
+    found: dict[str, list[float]] = {"claim": [], "waiting": []}
+    lanes = [lane_of(_job(plan, user)).id for user in range(USERS)]
+    for turn in range(plan.size(600, 20)):
+        lane = lanes[turn % USERS]
+        if turn % 20 == 0:
+            began = time.perf_counter()
+            await database.query(queue.waiting)
+            found["waiting"].append(time.perf_counter() - began)
+
+        async def claim(conn: Any, lane: str = lane) -> Any:
+            return await queue.claim_lane(conn, worker="w", instance="i", lane=lane)
+
+        began = time.perf_counter()
+        [claimed] = await database.run(claim, durable=False)
+        found["claim"].append(time.perf_counter() - began)
+
+        async def release(conn: Any, claimed: Any = claimed) -> bool:
+            return await queue.release(conn, claimed.job.id, claimed.lease)
+
+        await database.run(release, durable=False)
+    return found
+
+
+def _at(seconds: list[float], part: float) -> float:
+    ordered = sorted(seconds)
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
+
+
+def _percentiles(seconds: list[float]) -> str:
+    p50, p99 = (f"{_at(seconds, part) * 1000:.1f}" for part in (0.5, 0.99))
+    return f"p50 {p50} ms, p99 {p99} ms"

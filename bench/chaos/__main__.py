@@ -2,9 +2,12 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections import Counter
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from bench.chaos.run import Orders, Outcome, run
 from bench.figure import Figure, at_least, at_most, skipped, table
@@ -93,7 +96,7 @@ def main() -> None:
         cases=chosen.case or (QUICK if chosen.quick else ()),
         keep=chosen.keep,
     )
-    outcome = asyncio.run(run(orders))
+    outcome = asyncio.run(_stoppable(run(orders)))
     found = figures(outcome)
     print(f"\n{table(found)}")
     count = outcome.count
@@ -103,6 +106,14 @@ def main() -> None:
     for line in outcome.load.refused[:5]:
         print(f"  refused: {line}")
     sys.exit(any(figure.met is False for figure in found))
+
+
+async def _stoppable(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """What is started ends with us, whichever way we are told to stop."""
+    task = asyncio.create_task(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
 
 
 main()

@@ -32,8 +32,9 @@ def picture(color=(200, 40, 40), size=(16, 12), form="PNG"):
 class Backstage:
     """The running application, and a worker's hands."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **settings):
         self._folder = folder
+        self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -59,7 +60,7 @@ class Backstage:
         self._loop.close()
 
     async def _main(self):
-        settings = Settings(data_dir=self._folder, embedded_engine="never")
+        settings = Settings(data_dir=self._folder, embedded_engine="never", **self._settings)
         listener = listen("127.0.0.1", 0)
         self.base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
@@ -148,7 +149,7 @@ class Backstage:
 
 @pytest.fixture(scope="session")
 def new_backstage():
-    """Makes another application, on a folder: for tests that disturb all others."""
+    """Makes another application, on a folder and with settings: for what disturbs all others."""
     return Backstage
 
 

@@ -105,6 +105,32 @@ async def test_unknown_last_event_id_gives_a_snapshot(client, read_sse, submit, 
     assert kind == "snapshot"
 
 
+async def test_user_who_comes_from_another_process_is_told_what_ended_meanwhile(
+    client, read_sse, submit, cancel, user
+):
+    before, ended, waiting = await submit(), await submit(), await submit()
+    await cancel(before["id"])
+    path = f"/v1/events?user={user}"
+    last, _, _ = await first(client, read_sse, path)
+    moment, sequence, _ = last.split("-")
+    await cancel(ended["id"])
+    elsewhere = {"Last-Event-ID": f"{int(moment) + 2_000}-{sequence}-otherone"}
+    async with client.get(path, headers=elsewhere) as answer:
+        told = {}
+        async for _, kind, data in read_sse(answer):
+            event = json.loads(data)
+            told[event["job"]] = (kind, event["data"]["status"])
+            if event["job"] == waiting["id"]:
+                break
+    assert told[ended["id"]] == ("snapshot", "cancelled")
+    assert told[waiting["id"]] == ("snapshot", "queued")
+    # Who was away for hours isn't told of all that has ever been.
+    long_ago = {"Last-Event-ID": f"{int(moment) - 4_000_000}-0-otherone"}
+    async with client.get(path, headers=long_ago) as answer:
+        _, _, data = await anext(read_sse(answer))
+    assert json.loads(data)["job"] == waiting["id"]
+
+
 async def test_finished_event_carries_outputs_with_addresses(
     client, backstage, read_sse, submit, make_picture
 ):

@@ -9,9 +9,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from services import Up, environment, free_port
+from services import Part, Up, environment, free_port
 
 from atelier.examples import example_picture
+
+
+@pytest.fixture(scope="module")
+def new_part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Part]]:
+    made: list[Part] = []
+
+    def new(*command: str, **variables: str) -> Part:
+        made.append(Part(tmp_path_factory.mktemp("part"), *command, **variables))
+        return made[-1]
+
+    yield new
+    for part in reversed(made):
+        part.end()
 
 
 @pytest.fixture(scope="module")

@@ -110,17 +110,16 @@ class Up:
                 os.kill(self.engine["pid"], signal.SIGTERM)
 
 
-class Process:
-    """``atelier ARGUMENTS`` in a folder of its own, until ``end``."""
+class Part:
+    """A command of ours that stays, in a folder of its own; ``said`` is what it wrote so far."""
 
-    def __init__(self, folder: Path, arguments: list[str], environment: dict[str, str]) -> None:
-        folder.mkdir(parents=True)
-        self._log = folder / "stderr.log"
+    def __init__(self, folder: Path, *command: str, **variables: str) -> None:
+        self._log = folder / "said.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "atelier", *arguments],
+                [sys.executable, "-m", *command],
                 cwd=folder,
-                env=environment,
+                env=environment(**variables),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,12 +129,15 @@ class Process:
     def said(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def wait(self, there: Callable[[], bool]) -> None:
+    def until(self, it_is_so: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not there():
+        while not it_is_so():
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
-            time.sleep(0.1)
+            time.sleep(0.02)
+
+    def until_it_says(self, text: str) -> None:
+        self.until(lambda: text in self.said)
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -16,7 +16,7 @@ import pytest
 from balancer import Balancer
 from moto.server import ThreadedMotoServer
 from node_callers import PICTURES, bring_home
-from services import Process, answers, environment, free_port
+from services import Part, answers, environment, free_port
 
 from atelier.errors import AtelierError
 from atelier.events.redis import redis_version
@@ -84,16 +84,15 @@ def cluster(tmp_path_factory, postgresql, redis, bucket):
         "DATABASE_URL": postgresql,
         "REDIS_URL": redis,
         "ATELIER_FETCH_ALLOW": "127.0.0.1",
-        "COMFYUI_URLS": ",".join(f"http://127.0.0.1:{port}" for port in engines),
         **bucket,
     }
     balancer = Balancer(apis)
     started = []
 
     def start(name, *arguments, **variables):
-        process = Process(folder / name, [*arguments], environment(**shared, **variables))
-        started.append(process)
-        return process
+        (folder / name).mkdir()
+        part = Part(folder / name, "atelier", *arguments, **shared, **variables)
+        started.append(part)
 
     try:
         subprocess.run(
@@ -106,13 +105,14 @@ def cluster(tmp_path_factory, postgresql, redis, bucket):
         for number, port in enumerate(apis):
             start(f"api{number}", "api", PORT=str(port), ATELIER_PUBLIC_URL=base)
         for number in range(2):
-            start(f"worker{number}", "worker")
-        for process, port in zip(started[2:4], apis, strict=True):
-            process.wait(lambda port=port: answers(f"http://127.0.0.1:{port}/ready"))
+            urls = ",".join(f"http://127.0.0.1:{port}" for port in engines)
+            start(f"worker{number}", "worker", COMFYUI_URLS=urls)
+        for part, port in zip(started[2:4], apis, strict=True):
+            part.until(lambda port=port: answers(f"http://127.0.0.1:{port}/ready"))
         yield base
     finally:
-        for process in reversed(started):
-            process.end()
+        for part in reversed(started):
+            part.end()
         balancer.close()
         shutil.rmtree(folder, ignore_errors=True)
 

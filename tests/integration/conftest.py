@@ -343,11 +343,20 @@ class Service:
 
     @asynccontextmanager
     async def worker(
-        self, name: str = "w1", *, capacity: int = 10, grace_seconds: float = 0.2, **changes: Any
+        self,
+        name: str = "w1",
+        *,
+        capacity: int = 10,
+        grace_seconds: float = 0.2,
+        max_running_per_user: int | None = None,
+        **changes: Any,
     ) -> AsyncIterator[Dispatcher]:
         context = await self.context(name, **changes)
         dispatcher = Dispatcher(
-            context, capacity=lambda instances: capacity, grace_seconds=grace_seconds
+            context,
+            capacity=lambda instances: capacity,
+            max_running_per_user=max_running_per_user,
+            grace_seconds=grace_seconds,
         )
         async with dispatcher:
             yield dispatcher

@@ -46,7 +46,6 @@ def _problem(description: str) -> dict[str, Any]:
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: _problem("Something in the request is wrong; `errors` names the fields."),
-    429: _problem("A limit is reached; try again after `Retry-After` seconds."),
     503: _problem("We can't just now; try again after `Retry-After` seconds."),
 }
 PROBLEMS_OF_ONE: dict[int | str, dict[str, Any]] = {

@@ -22,8 +22,10 @@ from atelier import __version__
 from atelier.api.webhooks import native_webhook, webhook_renderers
 from atelier.app.between import open_bus, open_limiter
 from atelier.app.instances import configured_pool
+from atelier.app.supervision import comfyui_folders
 from atelier.database import Database
 from atelier.errors import ConfigurationError
+from atelier.events.bus import Bus
 from atelier.events.redis import redis_version
 from atelier.jobs.queue import JobQueue, Limits
 from atelier.media.asset import is_derivative
@@ -133,6 +135,12 @@ def open_configured_store(settings: Settings) -> AbstractAsyncContextManager[Sto
     )
 
 
+async def check_redis(url: str, bus: Bus) -> None:
+    """Raise RedisUnreachable, which says why, where the bus isn't connected."""
+    if not bus.connected:
+        await redis_version(url)
+
+
 @asynccontextmanager
 async def application(
     settings: Settings, *, worker: bool, embedded: bool
@@ -160,7 +168,7 @@ async def application(
         # An SQLite file is used by one machine, which may then call itself 127.0.0.1.
         host, shared = socket.gethostname(), database.dialect != "sqlite"
         pool, is_embedded, is_there = await configured_pool(
-            stack, settings, owner, embedded=embedded, host=host, shared=shared
+            stack, settings, owner, embedded=embedded, supervising=worker, host=host, shared=shared
         )
         membership = await stack.enter_async_context(
             Membership(
@@ -212,7 +220,7 @@ async def application(
             pool=pool,
             capabilities=capabilities,
             running_jobs=lambda: dispatcher.running if dispatcher else 0,
-            check_redis=None if redis_url is None else lambda: redis_version(redis_url),
+            check_redis=None if redis_url is None else lambda: check_redis(redis_url, bus),
         )
         planner = Planner(library=library, pool=pool, capabilities=capabilities, rng=rng)
         relay = Relay(
@@ -329,7 +337,12 @@ def download_cache(settings: Settings) -> DownloadCache:
 def housekeeping_rules(settings: Settings, *, embedded: bool) -> Rules:
     """What is swept here; ``embedded``: the embedded engine runs for this process."""
     engine = settings.data_dir / "engine" if embedded else None
-    folders = (settings.comfyui_input_folder, engine and engine / "input")
+    comfyuis = comfyui_folders(settings)
+    folders = (
+        settings.comfyui_input_folder,
+        engine and engine / "input",
+        *(folder / "input" for folder in comfyuis),
+    )
     return Rules(
         job_hours=settings.task_cleanup_hours,
         input_hours=settings.input_hours,
@@ -338,6 +351,7 @@ def housekeeping_rules(settings: Settings, *, embedded: bool) -> Rules:
         own_store=settings.storage.url == str((settings.data_dir / "storage").absolute()),
         input_folders=tuple(folder for folder in folders if folder is not None),
         engine=engine,
+        comfyuis=comfyuis,
         downloads=download_cache(settings),
     )
 

@@ -10,10 +10,17 @@ from atelier import __version__
 from atelier.cli.options import (
     CONFIGURATION,
     PROBLEM,
+    ComfyArguments,
+    ComfyPython,
+    ComfyUIs,
     DataDir,
+    Gpus,
     Host,
     Instances,
+    OnCpu,
     Port,
+    Processes,
+    comfyui_options,
     run_async,
 )
 from atelier.cli.workflows import workflows
@@ -55,15 +62,34 @@ def root(
 
 @app.command()
 def up(
-    host: Host = None, port: Port = None, data_dir: DataDir = None, comfyui: Instances = None
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    comfyui: ComfyUIs = None,
+    gpus: Gpus = None,
+    cpu: OnCpu = None,
+    instances: Processes = None,
+    comfyui_python: ComfyPython = None,
+    comfyui_args: ComfyArguments = None,
 ) -> None:
     """API and worker in one process, with the embedded engine where no ComfyUI can be reached.
 
-    Example: `COMFYUI_URLS=http://127.0.0.1:8188 atelier up --port 8000`
+    Given the folder of a ComfyUI, it starts one process of it for each GPU and keeps it running.
+
+    Examples: `COMFYUI_URLS=http://127.0.0.1:8188 atelier up --port 8000`,
+    `atelier up --comfyui ~/ComfyUI --gpus all`
     """
     from atelier.cli.serve import serve
 
-    run_async(serve("up", host=host, port=port, data_dir=data_dir, comfyui_urls=comfyui))
+    processes = comfyui_options(
+        comfyui,
+        gpus=gpus,
+        cpu=cpu,
+        instances=instances,
+        python=comfyui_python,
+        arguments=comfyui_args,
+    )
+    run_async(serve("up", host=host, port=port, data_dir=data_dir, comfyui=processes))
 
 
 @app.command()
@@ -76,18 +102,36 @@ def api(
     """
     from atelier.cli.serve import serve
 
-    run_async(serve("api", host=host, port=port, data_dir=data_dir, comfyui_urls=comfyui))
+    given = {"comfyui_urls": comfyui}
+    run_async(serve("api", host=host, port=port, data_dir=data_dir, comfyui=given))
 
 
 @app.command()
-def worker(data_dir: DataDir = None, comfyui: Instances = None) -> None:
-    """A worker alone: claims jobs and runs them on the configured instances.
+def worker(
+    data_dir: DataDir = None,
+    comfyui: ComfyUIs = None,
+    gpus: Gpus = None,
+    cpu: OnCpu = None,
+    instances: Processes = None,
+    comfyui_python: ComfyPython = None,
+    comfyui_args: ComfyArguments = None,
+) -> None:
+    """A worker alone: claims jobs and runs them on the configured instances, or on its own.
 
-    Example: `COMFYUI_URLS=http://gpu1:8188,http://gpu2:8188 atelier worker`
+    Examples: `COMFYUI_URLS=http://gpu1:8188,http://gpu2:8188 atelier worker`,
+    `atelier worker --comfyui ~/ComfyUI --gpus 0,1`
     """
     from atelier.cli.serve import serve
 
-    run_async(serve("worker", data_dir=data_dir, comfyui_urls=comfyui))
+    processes = comfyui_options(
+        comfyui,
+        gpus=gpus,
+        cpu=cpu,
+        instances=instances,
+        python=comfyui_python,
+        arguments=comfyui_args,
+    )
+    run_async(serve("worker", data_dir=data_dir, comfyui=processes))
 
 
 @app.command()
@@ -111,7 +155,9 @@ def engine(
 @app.command()
 def doctor(
     data_dir: DataDir = None,
-    comfyui: Instances = None,
+    comfyui: ComfyUIs = None,
+    gpus: Gpus = None,
+    comfyui_python: ComfyPython = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A list of {part, level, message, hint}.")
     ] = False,
@@ -124,7 +170,8 @@ def doctor(
     """
     from atelier.cli.doctor import examine
 
-    if not run_async(examine(data_dir=data_dir, comfyui_urls=comfyui, json=as_json)):
+    processes = comfyui_options(comfyui, gpus=gpus, python=comfyui_python)
+    if not run_async(examine(data_dir=data_dir, json=as_json, **processes)):
         raise typer.Exit(PROBLEM)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -31,21 +32,34 @@ async def serve(
     host: str | None = None,
     port: int | None = None,
     data_dir: Path | None = None,
-    comfyui_urls: str | None = None,
+    comfyui: Mapping[str, object] | None = None,
 ) -> None:
-    """Run until SIGTERM or Ctrl-C. Raises ConfigurationError where it can't start."""
-    settings = load_settings(host=host, port=port, data_dir=data_dir, comfyui_urls=comfyui_urls)
+    """Run until SIGTERM or Ctrl-C. Raises ConfigurationError where it can't start.
+
+    ``comfyui``: settings of ComfyUIs that the command line gives, by field name.
+    """
+    given = comfyui or {}
+    settings = load_settings(host=host, port=port, data_dir=data_dir, **given)
     configure_logging(
         "DEBUG" if settings.debug else settings.log_level,
         settings.log_format,
         secrets=settings.secrets,
     )
+    if settings.comfyui_path is None and any(
+        given.get(name) is not None for name in ("comfyui_gpus", "comfyui_on_cpu")
+    ):
+        raise ConfigurationError(
+            "Of which ComfyUI are processes to be started?",
+            hint="Give its folder: --comfyui PATH (ATELIER_COMFYUI_PATH).",
+        )
     # Beside others, it serves what they are configured with, or what was added by API.
     alone = settings.database.startswith("sqlite")
-    if role == "worker" and not settings.comfyui_urls and alone:
+    has_own = settings.comfyui_urls or settings.comfyui_path is not None
+    if role == "worker" and not has_own and alone:
         raise ConfigurationError(
             "A worker needs at least one ComfyUI.",
-            hint="Set COMFYUI_URLS=http://host:8188, or use `atelier up` for the embedded engine.",
+            hint="Set COMFYUI_URLS=http://host:8188, give the folder of one with --comfyui, or use "
+            "`atelier up` for the embedded engine.",
         )
     with contextlib.ExitStack() as held:
         listener = None

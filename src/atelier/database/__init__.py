@@ -12,7 +12,8 @@ from atelier.database.errors import (
     SchemaTooNew,
     SchemaTooOld,
 )
-from atelier.database.schema import Id, Json, metadata, now_ms
+from atelier.database.grouping import Grouped
+from atelier.database.schema import Id, Json, metadata, now_ms, padded, value_of
 
 __all__ = [
     "Database",
@@ -24,10 +25,13 @@ __all__ = [
     "DatabaseTooOld",
     "DatabaseUnavailable",
     "Dialect",
+    "Grouped",
     "Id",
     "Json",
     "SchemaTooNew",
     "SchemaTooOld",
     "metadata",
     "now_ms",
+    "padded",
+    "value_of",
 ]

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from sqlalchemy import URL
 from sqlalchemy.engine import Connection
@@ -16,10 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from atelier.database.connections import Connections
 from atelier.database.engine import open_engines, parse_url
 from atelier.database.errors import DatabaseFull, DatabaseTooOld, DatabaseUnavailable
+from atelier.database.grouping import MOST, Grouped, WorkOnMany
 from atelier.database.revisions import check_revision, upgrade
 from atelier.database.sqlite import prepare_file
 from atelier.database.write_ahead_log import WriteAheadLog
 
+A = TypeVar("A")
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql", "mysql"]
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -48,6 +50,7 @@ class Database:
         self.dialect: Dialect = url.get_backend_name()  # type: ignore[assignment]
         self._writers = writers
         self._readers = readers
+        self._grouped: list[Grouped[Any, Any]] = []
         self._log = WriteAheadLog(url.database or "") if self.dialect == "sqlite" else None
 
     @classmethod
@@ -84,6 +87,8 @@ class Database:
         await self.close()
 
     async def close(self) -> None:
+        for grouped in self._grouped:
+            await grouped.close()
         if self._log is not None:
             await self._log.close()
         await self._readers.close()
@@ -147,6 +152,22 @@ class Database:
                 return await work(connection)
 
         return await _persist(attempt, attempts_seconds)
+
+    def grouped(
+        self, work: WorkOnMany[A, T], *, durable: bool = True, most: int = MOST
+    ) -> Grouped[A, T]:
+        """Let ``work`` be done for many callers by one transaction; see ``Grouped``.
+
+        ``durable`` as for ``run``.
+        """
+        grouped = Grouped(
+            lambda one: self.run(one, durable=False),
+            work,
+            settle=self.flush if durable else None,
+            most=most,
+        )
+        self._grouped.append(grouped)
+        return grouped
 
     async def query(self, work: Work[T], *, attempts_seconds: float = 10.0) -> T:
         """Return what ``work`` reads, trying again as ``run`` does."""

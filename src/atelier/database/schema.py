@@ -1,6 +1,7 @@
 """What every room's ``tables.py`` declares its tables with."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import BigInteger, MetaData, String, Text
@@ -9,6 +10,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+T = TypeVar("T")
 
 metadata = MetaData(
     naming_convention={
@@ -41,6 +44,43 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
         return None if value is None else orjson.loads(value)
+
+
+def padded(values: Sequence[T]) -> list[T]:
+    """``values`` with the last one repeated until there are 1, 2, 4, 8, ... of them.
+
+    For IN: so few different statements are prepared and planned once.
+    """
+    size = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (size - len(values))]
+
+
+class value_of(FunctionElement[str]):
+    """``value_of(texts, key)``: the string under ``key`` in ``texts``, a JSON object of strings.
+
+    So one statement writes another text into each of many rows.
+    """
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(value_of, "sqlite")
+def _value_of_sqlite(element: value_of, compiler: SQLCompiler, **kw: Any) -> str:
+    texts, key = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"json_extract({texts}, '$.\"' || {key} || '\"')"
+
+
+@compiles(value_of, "postgresql")
+def _value_of_postgresql(element: value_of, compiler: SQLCompiler, **kw: Any) -> str:
+    texts, key = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(CAST({texts} AS JSON) ->> {key})"
+
+
+@compiles(value_of, "mysql")
+def _value_of_mysql(element: value_of, compiler: SQLCompiler, **kw: Any) -> str:
+    texts, key = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"JSON_UNQUOTE(JSON_EXTRACT({texts}, CONCAT('$.\"', {key}, '\"')))"
 
 
 class now_ms(FunctionElement[int]):

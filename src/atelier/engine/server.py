@@ -165,7 +165,8 @@ async def _until_stopped(stop: asyncio.Event, engine: Engine, linger: float | No
     idle_since = loop.time()
     while not stop.is_set():
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), linger / _LINGER_CHECKS_PER_PERIOD)
+            async with asyncio.timeout(linger / _LINGER_CHECKS_PER_PERIOD):
+                await stop.wait()
         if not engine.is_idle:
             idle_since = loop.time()
         elif loop.time() - idle_since >= linger:

@@ -61,27 +61,24 @@ _NEXT_CANDIDATES = _CANDIDATES.where(
         and_(_J.seq == bindparam("seq"), _J.id > bindparam("last_id")),
     ),
 )
-TAKE = (
-    update(jobs)
-    .where(_J.id == bindparam("job_id"))
-    .values(
-        status=RUNNING,
-        lease=_J.lease + 1,
-        attempts=_J.attempts + 1,
-        worker=bindparam("by"),
-        instance=bindparam("at"),
-        prompt_id=bindparam("prompt"),
-        lease_expires_at_ms=now_ms() + bindparam("lease_ms"),
-        charged_ms=_J.estimate_ms,
-        started_at_ms=bindparam("now"),
-        submitted_at_ms=None,
-        updated_at_ms=bindparam("now"),
-        percent=0,
-        step=None,
-        steps=None,
-        node=None,
-    )
-)
+TAKEN: dict[str, Any] = {
+    "status": RUNNING,
+    "lease": _J.lease + 1,
+    "attempts": _J.attempts + 1,
+    "worker": bindparam("by"),
+    "instance": bindparam("at"),
+    "prompt_id": bindparam("prompt"),
+    "lease_expires_at_ms": now_ms() + bindparam("lease_ms"),
+    "charged_ms": _J.estimate_ms,
+    "started_at_ms": bindparam("now"),
+    "submitted_at_ms": None,
+    "updated_at_ms": bindparam("now"),
+    "percent": 0,
+    "step": None,
+    "steps": None,
+    "node": None,
+}
+_TAKE = update(jobs).where(_J.id == bindparam("job_id")).values(**TAKEN)
 _HELD = and_(_J.id == bindparam("job_id"), _J.lease == bindparam("held"), RUNNING_ROWS)
 _SUBMITTED = update(jobs).where(_HELD).values(submitted_at_ms=now_ms(), updated_at_ms=now_ms())
 _RESUBMIT = (
@@ -123,8 +120,8 @@ class Renewed:
     cancel_requested: frozenset[str]
 
 
-def taken(row: Any, worker: str, instance: str, prompt_id: str) -> Claim:
-    """The claim that ``TAKE`` makes of a row that was locked with the time."""
+def taken(row: Any, worker: str, instance: str, prompt_id: str, now_ms: int) -> Claim:
+    """The claim that ``TAKEN`` makes of a row that was locked."""
     job = job_of(
         row,
         status=RUNNING,
@@ -133,9 +130,9 @@ def taken(row: Any, worker: str, instance: str, prompt_id: str) -> Claim:
         worker=worker,
         instance=instance,
         prompt_id=prompt_id,
-        started_at_ms=row.now_ms,
+        started_at_ms=now_ms,
         submitted_at_ms=None,
-        updated_at_ms=row.now_ms,
+        updated_at_ms=now_ms,
         progress=Progress(),
     )
     return Claim(job, job.lease, prompt_id)
@@ -216,9 +213,9 @@ class Claims:
         row = (await conn.execute(self._lock_queued, {"job_id": id})).first()
         if row is None:
             return None
-        claim = taken(row, worker, instance, self.new_prompt_id())
+        claim = taken(row, worker, instance, self.new_prompt_id(), row.now_ms)
         await conn.execute(
-            TAKE,
+            _TAKE,
             {
                 "job_id": id,
                 "by": worker,

@@ -19,6 +19,7 @@ from atelier.jobs.job import (
     Status,
 )
 from atelier.jobs.rows import job_of, select_jobs
+from atelier.jobs.success import Success
 from atelier.jobs.tables import QUEUED_ROWS, RUNNING_ROWS, job_details, jobs
 
 Cancelled = Literal["cancelled", "requested", "already"]
@@ -43,8 +44,8 @@ _END_EARLY = (
 _END = _END_EARLY.values(
     percent=100, variant=func.coalesce(bindparam("ran", type_=String), _J.variant)
 )
-_UPDATE_DETAILS = update(job_details).where(job_details.c.job_id == bindparam("of_job"))
-_UPDATE_DETAILS_AND_ASK = _UPDATE_DETAILS.returning(job_details.c.webhook_url)
+UPDATE_DETAILS = update(job_details).where(job_details.c.job_id == bindparam("of_job"))
+UPDATE_DETAILS_AND_ASK = UPDATE_DETAILS.returning(job_details.c.webhook_url)
 _WHO_IS_TOLD = select(job_details.c.job_id).where(
     job_details.c.job_id.in_(bindparam("ids", expanding=True)),
     job_details.c.webhook_url.is_not(None),
@@ -90,22 +91,31 @@ class Outcomes(Admission):
         cache_key: str | None = None,
         cached_from: str | None = None,
     ) -> bool:
-        """Record the job's success; ``inputs`` and ``variant`` are those that were used.
+        """Record the job's success; what the arguments mean is said at ``Success``."""
+        return await self._finish(
+            conn,
+            Success(
+                id,
+                lease,
+                outputs,
+                timings,
+                inputs=inputs,
+                variant=variant,
+                previews=previews,
+                cache_key=cache_key,
+                cached_from=cached_from,
+            ),
+        )
 
-        Left out, they stay as they were when the job was queued. Under ``cache_key`` later jobs
-        find the outputs; ``cached_from`` is the job that made them, where it was another.
-        """
-        details: dict[str, Any] = {
-            "outputs": outputs,
-            "timings": timings,
-            "error": None,
-            "previews": previews or None,
-            "cache_key": cache_key,
-            "cached_from": cached_from,
-        }
-        if inputs is not None:
-            details["inputs"] = inputs
-        return await self._end(conn, id, lease, SUCCEEDED, details, variant=variant)
+    async def _finish(self, conn: AsyncConnection, success: Success) -> bool:
+        return await self._end(
+            conn,
+            success.id,
+            success.lease,
+            SUCCEEDED,
+            success.details(),
+            variant=success.variant,
+        )
 
     async def fail(
         self,
@@ -143,7 +153,7 @@ class Outcomes(Admission):
             return state is not None and state.lease == lease and state.status == outcome
         if details and self.dialect != "mysql":  # which answers no update with a row
             values = {"of_job": id, **details}
-            if (await conn.execute(_UPDATE_DETAILS_AND_ASK, values)).scalar() is None:
+            if (await conn.execute(UPDATE_DETAILS_AND_ASK, values)).scalar() is None:
                 return True
         else:
             await _update_details(conn, id, details)
@@ -299,4 +309,4 @@ class Outcomes(Admission):
 
 async def _update_details(conn: AsyncConnection, id: str, values: Mapping[str, Any]) -> None:
     if values:
-        await conn.execute(_UPDATE_DETAILS, {"of_job": id, **values})
+        await conn.execute(UPDATE_DETAILS, {"of_job": id, **values})

@@ -9,10 +9,12 @@ from atelier.jobs.admission import UNLIMITED, Admission, Limits, QueueFull
 from atelier.jobs.claims import LEASE_MS, Choose, Renewed
 from atelier.jobs.job import Claim
 from atelier.jobs.listing import Listing, Page
-from atelier.jobs.outcomes import Cancelled, OnEnd, Outcomes
+from atelier.jobs.outcomes import Cancelled, OnEnd
 from atelier.jobs.retention import Retention
 from atelier.jobs.shares import RunKey, RunTime, Shares, UserShares
 from atelier.jobs.statistics import JobStats, Statistics, Times
+from atelier.jobs.success import Success
+from atelier.jobs.successes import Successes
 from atelier.jobs.taking import Ask, Taking
 
 __all__ = [
@@ -29,12 +31,13 @@ __all__ = [
     "Renewed",
     "RunKey",
     "RunTime",
+    "Success",
     "Times",
     "UserShares",
 ]
 
 
-class JobQueue(Acceptance, Taking, Outcomes, Listing, Statistics, Shares, Retention):
+class JobQueue(Acceptance, Taking, Successes, Listing, Statistics, Shares, Retention):
     """One table, both record and queue: inserting is enqueuing, claiming is an update.
 
     The first argument of every method is a connection, from ``database.transaction()`` or

@@ -106,6 +106,10 @@ class Statistics:
         """The places of those of ``ids`` that are queued."""
         if not ids:
             return {}
+        if len(ids) == 1:  # counts those before it, where the others number all
+            [id] = ids
+            place = await self.position(conn, id)
+            return {} if place is None else {id: place}
         rows = await conn.execute(_POSITIONS, {"ids": list(ids)})
         return {row.id: row.place for row in rows}
 

@@ -5,16 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import bindparam, or_
+from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from atelier.database import Dialect, now_ms
-from atelier.jobs.claims import LEASE_MS, TAKE, Claims, taken
+from atelier.database import Dialect, Json, now_ms, padded, value_of
+from atelier.jobs.claims import LEASE_MS, TAKEN, Claims, taken
 from atelier.jobs.job import Claim
 from atelier.jobs.tables import QUEUED_ROWS, jobs
 from atelier.jobs.waiting import WaitingLanes
 
 _J = jobs.c
+_TAKE_MANY = (
+    update(jobs)
+    .where(_J.id.in_(bindparam("ids", expanding=True)))
+    .values(**TAKEN | {"prompt_id": value_of(bindparam("prompts", type_=Json), _J.id)})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +88,33 @@ class Taking(Claims, WaitingLanes):
         heads: dict[Ask, list[Any]] = {}
         had: dict[str, set[str]] = {ask.lane: set() for ask in asks}
         for kind, limit in wanted.items():
-            mine = had[kind.lane]
+            ours = had[kind.lane]
             # What was locked for another instance isn't skipped: it is ours.
-            rows = await self._lock_heads(conn, kind, limit + len(mine))
-            heads[kind] = [row for row in rows if row.id not in mine][:limit]
-            mine.update(row.id for row in heads[kind])
+            found = await self._lock_heads(conn, kind, limit + len(ours))
+            heads[kind] = [row for row in found if row.id not in ours][:limit]
+            ours.update(row.id for row in heads[kind])
+        now = max((row.now_ms for rows in heads.values() for row in rows), default=0)
         claims: list[list[Claim]] = []
         for ask in asks:
             rows = heads[replace(ask, limit=0)]
+            mine, rows[: ask.limit] = rows[: ask.limit], []
             claims.append(
-                [
-                    taken(row, worker, ask.instance, self.new_prompt_id())
-                    for row in rows[: ask.limit]
-                ]
+                [taken(row, worker, ask.instance, self.new_prompt_id(), now) for row in mine]
             )
-            del rows[: ask.limit]
-        updates = [
-            {
-                "job_id": claim.job.id,
-                "by": worker,
-                "at": claim.job.instance,
-                "prompt": claim.prompt_id,
-                "lease_ms": lease_ms,
-                "now": claim.job.started_at_ms,
-            }
-            for some in claims
-            for claim in some
-        ]
-        if updates:
-            await conn.execute(TAKE, updates)
+        by_instance: dict[str, list[Claim]] = {}
+        for ask, some in zip(asks, claims, strict=True):
+            by_instance.setdefault(ask.instance, []).extend(some)
+        for instance, some in by_instance.items():
+            if some:
+                values = {
+                    "ids": padded([claim.job.id for claim in some]),
+                    "prompts": {claim.job.id: claim.prompt_id for claim in some},
+                    "by": worker,
+                    "at": instance,
+                    "lease_ms": lease_ms,
+                    "now": now,
+                }
+                await conn.execute(_TAKE_MANY, values)
         return claims
 
     async def _lock_heads(self, conn: AsyncConnection, ask: Ask, limit: int) -> Sequence[Any]:

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 4.0  # a dead process shows on the WebSocket at once; this finds a frozen one
 PROBE_TIMEOUT_SECONDS = 8.0  # together under the 15 s in which a frozen instance must be noticed
+SHORTEST_PAUSE_SECONDS = 0.1  # however often somebody suspects it
 STATISTICS_SECONDS = 600.0  # a line in the log so often, and one at the end
 REFRESH_SECONDS = 300.0  # new models or nodes appear without a restart
 NOBODY = "no worker serves it at the moment"
@@ -51,6 +52,7 @@ class Instance:
         embedded: bool = False,
         origin: Origin = "config",
         host: str | None = None,
+        explain: Callable[[], str | None] = lambda: None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.url = url
@@ -83,12 +85,13 @@ class Instance:
         self._refreshed_at = 0.0
         self._connections_seen = 0
         self._statistics_at = time.monotonic()
+        self._explain = explain
         self._on_change = on_change
         self._probing: asyncio.Task[None] | None = None
         self._look_again = asyncio.Event()
 
     def _new_usage(self) -> Usage:
-        return Usage(self.running, on_drop=self.suspect, on_circuit=self._tell_circuit)
+        return Usage(self.running, look_again=self.suspect, on_circuit=self._tell_circuit)
 
     # -- what it is ----------------------------------------------------------------------------
 
@@ -198,6 +201,10 @@ class Instance:
 
     # -- driving -------------------------------------------------------------------------------
 
+    def has_work(self) -> bool:
+        """True while a job of this process is there."""
+        return bool(self.running)
+
     async def __aenter__(self) -> Self:
         told = self._told
         self.running.clear()
@@ -223,6 +230,7 @@ class Instance:
             self._probing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._probing
+            self._probing = None
             self._log_statistics()
         client, self._client = self._client, None
         self.driven_since, self.leaving = None, False
@@ -269,6 +277,9 @@ class Instance:
     async def _probe_forever(self) -> None:
         while True:
             await self._probe()
+            if not self.up:
+                # Who keeps its process knows more than that nobody listens.
+                self.last_error = self._explain() or self.last_error
             # Compared with what was told last, since the WebSocket comes and goes between probes.
             if self.up != self._told_up:
                 self._told_up = self.up
@@ -282,11 +293,13 @@ class Instance:
                 self._log_statistics()
             # Many API and worker processes probe the same instance: don't do it in step.
             pause = (PROBE_SECONDS if self.up else 1.0) * random.uniform(0.8, 1.2)
-            self._look_again.clear()
+            was_connected = self.client.connected
+            await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
+            # Not wait_for, which before Python 3.12 may swallow a cancel that comes with the news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._wait_for_news(was_connected=self.client.connected), pause
-                )
+                async with asyncio.timeout(pause):
+                    await self._wait_for_news(was_connected=was_connected)
+            self._look_again.clear()
 
     def _tell_circuit(self, circuit: Circuit) -> None:
         log.warning("circuit breaker", instance=self.id, circuit=circuit)

@@ -130,7 +130,8 @@ class Membership:
             # Not for secrets: so that many processes don't look in step.
             pause = LOOK_SECONDS * random.uniform(0.8, 1.2)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
             self._news.clear()
             try:
                 await self.look()
@@ -274,7 +275,9 @@ class Membership:
             seen,
             workers,
             held=self._leases.keys(),
-            orphans={id for id, since in self._orphans.items() if now - since > self._orphan_seconds},
+            orphans={
+                id for id, since in self._orphans.items() if now - since > self._orphan_seconds
+            },
         )
         removed = {row.id for row in rows if row.wanted == "removed"}
         for instance in self._pool.driven():

@@ -32,8 +32,12 @@ class Pool:
         embedded: bool = False,
         origin: Origin | None = None,
         host: str | None = None,
+        explain: Callable[[], str | None] = lambda: None,
     ) -> Instance:
-        """Register an instance, which is not driven yet. ``host``: only reached from there."""
+        """Register an instance, which is not driven yet. ``host``: only reached from there.
+
+        ``explain`` tells why its process doesn't answer, where somebody here keeps it.
+        """
         instance = Instance(
             url,
             client_id,
@@ -41,6 +45,7 @@ class Pool:
             embedded=embedded,
             origin=origin or ("embedded" if embedded else "config"),
             host=host,
+            explain=explain,
             on_change=self.tell_listeners,
         )
         self._instances[instance.id] = instance

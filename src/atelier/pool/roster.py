@@ -275,11 +275,11 @@ class Roster:
         )
         return {row.name: row.host for row in found}
 
-    async def keep_capabilities(self, conn: AsyncConnection, hash: str, body: bytes) -> None:
+    async def keep_capabilities(self, conn: AsyncConnection, hash: str, body: str) -> None:
         values = {"hash": hash, "body": body, "created_at_ms": now_ms()}
         await self._insert_unless_there(conn, capabilities, values)
 
-    async def capabilities(self, conn: AsyncConnection, hash: str) -> bytes | None:
+    async def capabilities(self, conn: AsyncConnection, hash: str) -> str | None:
         found = await conn.execute(select(capabilities.c.body).where(capabilities.c.hash == hash))
         return found.scalar()
 
@@ -326,8 +326,8 @@ class Roster:
             statement = postgresql.insert(table).values(values).on_conflict_do_nothing()
         else:
             statement = sqlite.insert(table).values(values).on_conflict_do_nothing()
-        done: CursorResult[Any] = await conn.execute(statement)
-        return done.rowcount == 1
+        made = await conn.execute(statement.returning(*table.primary_key))
+        return made.first() is not None
 
 
 def _driver(row: Any) -> str | None:

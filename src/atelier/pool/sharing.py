@@ -47,7 +47,8 @@ def decide(
     part = _part(me, instances, workers)
     take = list(ours_before)
     for one in free:
-        if len(mine) + len(take) < part or one.id in orphans:
+        alone = sum(_can(host, one) for host in workers.values()) == 1
+        if len(mine) + len(take) < part or alone or one.id in orphans:
             take.append(one)
     surplus = len(mine) + len(take) - part
     if surplus <= 0 or take:

@@ -1,6 +1,6 @@
 """The tables of the pool: its instances, who serves each, and what they can run."""
 
-from sqlalchemy import BigInteger, Column, Double, Integer, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Column, Double, Integer, String, Table, Text
 from sqlalchemy.dialects import mysql
 
 from atelier.database import Json, metadata
@@ -30,12 +30,13 @@ instances = Table(
     Column("updated_at_ms", BigInteger, nullable=False),
 )
 
-# Once for all instances that tell the same: compressed, since it is megabytes.
+# Once for all instances that tell the same: compressed, since it is megabytes, and as text, since
+# one of the drivers can't send bytes.
 capabilities = Table(
     "capabilities",
     metadata,
     Column("hash", String(64), primary_key=True),
-    Column("body", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql"), nullable=False),
+    Column("body", Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )
 

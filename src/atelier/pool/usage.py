@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from atelier.comfy.answers import QueueState
-from atelier.comfy.messages import ExecutionStart, Message
+from atelier.comfy.messages import ExecutionStart, Message, Status
 from atelier.pool.breaker import Breaker, Circuit
 from atelier.pool.report import Report
 from atelier.pool.warmth import Warmth
@@ -16,22 +16,22 @@ from atelier.pool.work import Work
 class Usage:
     """Hears what passes between us and the instance. ``running`` has its prompt ids by job.
 
-    ``on_drop`` is called when the WebSocket is lost, ``on_circuit`` when the breaker opens or
-    closes.
+    ``look_again`` is called when the WebSocket is lost, or its queue has become longer than we
+    know of; ``on_circuit`` when the breaker opens or closes.
     """
 
     def __init__(
         self,
         running: Mapping[str, str],
         *,
-        on_drop: Callable[[], None],
+        look_again: Callable[[], None],
         on_circuit: Callable[[Circuit], None],
     ) -> None:
         self.warmth = Warmth()
         self.work = Work()
         self._breaker = Breaker()
         self._running = running
-        self._on_drop = on_drop
+        self._look_again = look_again
         self._on_circuit = on_circuit
 
     # -- the client's observer -----------------------------------------------------------------
@@ -42,7 +42,9 @@ class Usage:
     def heard(self, message: Message) -> None:
         now_ms = time.monotonic() * 1000
         self.warmth.heard(message, now_ms)
-        if isinstance(message, ExecutionStart):
+        if isinstance(message, Status) and message.queue_remaining is not None:
+            self._count_foreign(message.queue_remaining)
+        elif isinstance(message, ExecutionStart):
             for job, prompt_id in self._running.items():
                 if prompt_id == message.prompt_id:
                     self.work.started(job, now_ms)
@@ -52,7 +54,14 @@ class Usage:
 
     def dropped(self) -> None:
         self.failed(crash=True)
-        self._on_drop()
+        self._look_again()
+
+    def _count_foreign(self, there: int) -> None:
+        """Tell from the queue's length alone whether to look at it."""
+        if there == 0:
+            self.work.foreign_running = self.work.foreign_pending = 0
+        elif there > len(self._running) + self.work.foreign:
+            self._look_again()
 
     # -- its queue -----------------------------------------------------------------------------
 
@@ -89,6 +98,20 @@ class Usage:
         self._breaker = self._breaker.worked(time.monotonic())
         if before != "closed" and self.circuit == "closed":
             self._on_circuit("closed")
+
+    def finished(
+        self, prompt_id: str, workflow: str, variant: str | None, run_ms: float
+    ) -> tuple[float, bool]:
+        """Learn from a job that succeeded: its pace, and what loading took if it loaded.
+
+        Returns its time without loading, and whether that is a guess.
+        """
+        usual_ms = self.work.run_ms(workflow, variant)
+        load_ms = self.warmth.ran(prompt_id, run_ms, usual_ms)
+        warm_ms, is_guess = max(run_ms - (load_ms or 0.0), 0.0), load_ms is not None
+        self.work.learn(workflow, variant, warm_ms, is_guess=is_guess)
+        self.worked()
+        return warm_ms, is_guess
 
     # -- taking over ---------------------------------------------------------------------------
 

@@ -4,8 +4,10 @@ ComfyUI doesn't say it anywhere. But a prompt whose loaders it reports as cached
 there, and one whose loaders run has just loaded them.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Final
 
 from atelier.comfy.messages import (
@@ -19,7 +21,8 @@ from atelier.comfy.messages import (
 )
 from atelier.comfy.model_key import GraphModels, models_of
 
-_WEIGHT: Final = 0.3  # of the newest load in the moving average
+# The first load after a start takes several times as long: the middle one of these doesn't.
+_LOADS_COUNTED: Final = 5
 _REMEMBERED_KEYS: Final = 16
 _REMEMBERED_PROMPTS: Final = 64  # some are never heard of again
 
@@ -33,18 +36,21 @@ class _Prompt:
 
 
 class Warmth:
-    """``switch_ms`` has by model key what loading it took, as a moving average.
-
-    Instances keep the models of the last prompt, larger ones those of several: how many is
+    """Instances keep the models of the last prompt, larger ones those of several: how many is
     learned from which prompts find theirs.
     """
 
     def __init__(self) -> None:
-        self.switch_ms: dict[str, float] = {}
+        self._loads: dict[str, deque[float]] = {}  # what switching took, by key
         self._recent: list[str] = []  # model keys, the last used first
         self._kept = 1
         self._prompts: dict[str, _Prompt] = {}
-        self._took: dict[str, float] = {}  # ms of loading, of prompts that have ended
+        self._ended: dict[str, tuple[str, float]] = {}  # by prompt: the key and its loaders' time
+
+    @property
+    def switch_ms(self) -> dict[str, float]:
+        """What switching to a model took, by its key."""
+        return {key: round(median(loads), 1) for key, loads in self._loads.items()}
 
     @property
     def warm(self) -> frozenset[str]:
@@ -59,18 +65,16 @@ class Warmth:
 
     def cost_ms(self, key: str | None) -> float | None:
         """What switching to ``key`` takes: as measured, else as others took on average."""
-        if key is None or not self.switch_ms:
+        if key is None or not self._loads:
             return None
-        return self.switch_ms.get(key, sum(self.switch_ms.values()) / len(self.switch_ms))
-
-    def took_ms(self, prompt_id: str) -> float:
-        """How much of the run of ``prompt_id``, which has ended, was loading; asked once."""
-        return self._took.pop(prompt_id, 0.0)
+        if key in self._loads:
+            return median(self._loads[key])
+        return sum(median(loads) for loads in self._loads.values()) / len(self._loads)
 
     def restore(self, recent: tuple[str, ...], switch_ms: Mapping[str, float]) -> None:
         """Begin with what the worker before has learned."""
         self._recent, self._kept = list(recent), max(1, len(recent))
-        self.switch_ms = dict(switch_ms)
+        self._loads = {key: deque([ms], _LOADS_COUNTED) for key, ms in switch_ms.items()}
 
     def clear(self) -> None:
         """Nothing is loaded: the instance restarted, or was told to unload."""
@@ -78,8 +82,9 @@ class Warmth:
         self._kept = 1
 
     def submitting(self, prompt_id: str, graph: Mapping[str, Any]) -> None:
-        if len(self._prompts) >= _REMEMBERED_PROMPTS:
-            del self._prompts[next(iter(self._prompts))]
+        for remembered in (self._prompts, self._ended):
+            if len(remembered) >= _REMEMBERED_PROMPTS:
+                del remembered[next(iter(remembered))]
         self._prompts[prompt_id] = _Prompt(models_of(graph))
 
     def foreign(self, graph: Mapping[str, Any]) -> None:
@@ -105,14 +110,25 @@ class Warmth:
             case ExecutionSuccess() | Executing(node=None):
                 self._move(prompt, None, now_ms)
                 if prompt.has_loaded:
-                    self._learn(key, prompt.load_ms)
-                    self._took[prompt_id] = prompt.load_ms
-                    if len(self._took) > _REMEMBERED_PROMPTS:
-                        del self._took[next(iter(self._took))]
+                    self._ended[prompt_id] = key, prompt.load_ms
                 del self._prompts[prompt_id]
             case ExecutionError() | ExecutionInterrupted():
                 # What it has loaded until then stays; how long the rest takes isn't known.
                 del self._prompts[prompt_id]
+
+    def ran(self, prompt_id: str, run_ms: float, usual_ms: float | None) -> float | None:
+        """Learn from a prompt that took ``run_ms``; what its loaders took, None if it was warm.
+
+        Loading goes on after the loaders have ended, at the first step of the sampler: what it
+        took longer than ``usual_ms``, a warm run of the kind, belongs to it.
+        """
+        ended = self._ended.pop(prompt_id, None)
+        if ended is None:
+            return None
+        key, load_ms = ended
+        took = load_ms if usual_ms is None else max(load_ms, run_ms - usual_ms)
+        self._loads.setdefault(key, deque(maxlen=_LOADS_COUNTED)).append(took)
+        return load_ms
 
     def _move(self, prompt: _Prompt, node: str | None, now_ms: float) -> None:
         if prompt.loading_since is not None:
@@ -122,7 +138,7 @@ class Warmth:
             prompt.loading_since = now_ms
             if not prompt.has_loaded and prompt.models.key is not None:
                 prompt.has_loaded = True
-                self._loads(prompt.models.key)
+                self._load(prompt.models.key)
 
     def _found(self, key: str) -> None:
         """It was there still: so are those that were used since."""
@@ -130,7 +146,7 @@ class Warmth:
             self._kept = max(self._kept, self._recent.index(key) + 1)
         self._use(key)
 
-    def _loads(self, key: str) -> None:
+    def _load(self, key: str) -> None:
         """It was gone: so many as were used since are too many to keep."""
         if key in self._recent:
             self._kept = max(1, min(self._kept, self._recent.index(key)))
@@ -141,8 +157,3 @@ class Warmth:
             self._recent.remove(key)
         self._recent.insert(0, key)
         del self._recent[_REMEMBERED_KEYS:]
-
-    def _learn(self, key: str, load_ms: float) -> None:
-        known = self.switch_ms.get(key)
-        learned = load_ms if known is None else known + _WEIGHT * (load_ms - known)
-        self.switch_ms[key] = round(learned, 1)

@@ -26,6 +26,7 @@ class Work:
         self.foreign_running = 0
         self.foreign_pending = 0
         self._run_ms: dict[tuple[str, str | None], float] = {}
+        self._guessed: set[tuple[str, str | None]] = set()
         self._mean_ms: float | None = None
 
     @property
@@ -50,9 +51,20 @@ class Work:
     def left(self, id: str) -> None:
         self.jobs.pop(id, None)
 
-    def learn(self, workflow: str, variant: str | None, run_ms: float) -> None:
+    def learn(
+        self, workflow: str, variant: str | None, run_ms: float, *, is_guess: bool = False
+    ) -> None:
+        """Note what a job took; a guess only counts until something is known."""
         key = (workflow, variant)
         known = self._run_ms.get(key)
+        if is_guess:
+            if known is None:
+                self._run_ms[key] = run_ms
+                self._guessed.add(key)
+            return
+        if key in self._guessed:
+            self._guessed.discard(key)
+            known = None
         self._run_ms[key] = run_ms if known is None else known + _WEIGHT * (run_ms - known)
         mean = self._mean_ms
         self._mean_ms = run_ms if mean is None else mean + _WEIGHT * (run_ms - mean)

@@ -13,10 +13,11 @@ from atelier.database import Database
 from atelier.errors import AtelierError, Conflict, MediaRejected
 from atelier.events import event as events
 from atelier.events.bus import Bus, Subscription
-from atelier.jobs.job import QUEUED, RUNNING, TERMINAL, Job, NewJob, Progress
+from atelier.jobs.job import RUNNING, TERMINAL, Job, NewJob, Progress
 from atelier.jobs.queue import JobQueue
 from atelier.media.asset import Asset
 from atelier.media.catalog import Catalog
+from atelier.service.accepting import Accepting, Offer
 from atelier.service.assets import Assets, UploadTooLarge
 from atelier.service.estimates import Estimates
 from atelier.service.files import Files
@@ -24,9 +25,7 @@ from atelier.service.fitting import Fitted, Wish
 from atelier.service.line import Line
 from atelier.service.notices import Notices
 from atelier.service.planning import Planned, Planner
-from atelier.service.recall import answer
-from atelier.service.recently import Recently
-from atelier.service.snapshot import snapshot_of
+from atelier.service.snapshot import present, snapshot_of
 from atelier.service.stopping import JobUnknown, Stopping
 from atelier.service.submission import Submission
 from atelier.service.views import (
@@ -42,8 +41,6 @@ from atelier.service.workflows import Workflows
 log = structlog.get_logger(__name__)
 
 FIRST_LOOK_SECONDS = 0.05
-# Who was cut off for longer isn't told what ended meanwhile; clocks differ by less than that.
-CUT_OFF_MS, CLOCKS_MS = 3_600_000, 2_000
 
 
 class JobNotEnded(Conflict):
@@ -89,7 +86,14 @@ class Generations(Line, Stopping):
         self._files = files
         self._default_attempts = default_attempts
         self._weights = weights or {}
-        self._kept = Recently[str]()  # requirements that are in the database
+        self._accepting = Accepting(
+            database=database,
+            queue=queue,
+            catalog=catalog,
+            workflows=workflows,
+            notices=notices,
+            requirement_body=self._body,
+        )
 
     def fit(self, workflow: str, wish: Wish) -> Fitted:
         """The inputs of a registered workflow that ``wish`` means.
@@ -107,38 +111,13 @@ class Generations(Line, Stopping):
         """
         new, planned, hashes = await self._prepare(submission)
         workflow = planned.found if planned.graph is None else None
-        ids: dict[str, str] = {}
-        put = new.requirement not in self._kept
-
-        async def work(conn: Any) -> tuple[Job, bool, int | None, WebhookView | None]:
-            if new.cache:
-                answered = await answer(
-                    conn, self._queue, self._catalog, new, planned.plan, hashes=hashes, ids=ids
-                )
-                if answered is not None:
-                    job, created = answered
-                    return job, created, None, (await self._notices.views(conn, [job])).get(job.id)
-            if put:
-                body = self._body(new.requirement)
-                await self._queue.put_requirement(conn, new.requirement, body)
-            if workflow is not None:
-                await self._workflows.keep(conn, workflow)
-            job, created = await self._queue.insert(conn, new)
-            webhooks = await self._notices.views(conn, [job])
-            position = await self._queue.position(conn, job.id)
-            return job, created, position, webhooks.get(job.id)
-
-        job, created, position, webhook = await self._database.run(work, durable=False)
-        view = self._view(job, position, webhook)
+        accepted = await self._accepting.accept(Offer(new, planned.plan, workflow, hashes))
+        job, created = accepted.job, accepted.created
+        view = self._view(job, accepted.position, accepted.webhook)
         if created:
             self._announce(view)
         # A worker may already be at it; the answer waits until a power loss can't undo the job.
         await self._database.flush()
-        if job.cached_from is None:
-            if put:
-                self._kept.add(new.requirement)
-            if workflow is not None:
-                self._workflows.remember_kept(workflow)
         if created:
             log.info("accepted", job=job.id, workflow=job.workflow, user=job.user)
         elif job.fingerprint != new.fingerprint:
@@ -272,19 +251,9 @@ class Generations(Line, Stopping):
                 if not subscription.resumed:
                     subscription.begin_with(self._snapshot(view))
             elif user is not None and not subscription.resumed:
-                views = await self._present(user, events.parse_id(last_event_id))
+                views = await present(self.list, user, last_event_id, now_ms=self._bus.newest[0])
                 subscription.begin_with(*map(self._snapshot, views))
             yield subscription
-
-    async def _present(self, user: str, since: events.Order | None) -> Sequence[JobView]:
-        """What a user's listener begins with, oldest first."""
-        page = await self.list(user=user, status=(QUEUED, RUNNING), limit=100)
-        views = list(page.jobs)
-        if since is not None and since[0] > self._bus.newest[0] - CUT_OFF_MS:
-            ended = (await self.list(user=user, status=TERMINAL, limit=100)).jobs
-            from_ms = since[0] - CLOCKS_MS
-            views += [view for view in ended if (view.job.finished_at_ms or 0) >= from_ms]
-        return sorted(views, key=lambda view: view.job.id)
 
     def _announce(self, view: JobView) -> None:
         job = view.job

@@ -127,7 +127,7 @@ class Overview:
                 waiting = (await self._queue.counts(conn)).get("queued", 0)
         except DatabaseUnavailable as error:
             database = error.message
-        storage = await self._storage()
+        storage, redis = await self._storage(), await self._redis()
         instances = tuple(self.instances())
         up = sum(instance.state != "down" for instance in instances)
         problems = self.workflow_problems()
@@ -141,16 +141,19 @@ class Overview:
             message = f"{len(instances) - up} of {len(instances)} instances are down."
         elif problems:
             message = f"Workflow files are faulty, what they were before is used: {problems[0]}"
+        elif redis not in ("ok", "not configured"):
+            message = "Jobs run, but live progress comes from the record: Redis is away."
         else:
             message = "Everything works."
         ok = database == "ok" and storage == "ok"
         whole = up == len(instances) > 0 and not problems
+        whole = whole and redis in ("ok", "not configured")
         return Health(
             ok=ok,
             status="unavailable" if not ok else "ok" if whole else "degraded",
             message=message,
             database=database,
-            redis=await self._redis(),
+            redis=redis,
             storage=storage,
             instances=instances,
             waiting=waiting,

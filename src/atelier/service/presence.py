@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import structlog
 
@@ -41,6 +41,7 @@ class Presence:
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
         """While the context lasts, this process is among them."""
+        await self._say(self._register.enter)
         task = asyncio.create_task(self._keep(), name="presence")
         try:
             yield
@@ -57,14 +58,17 @@ class Presence:
                 )
 
     async def _keep(self) -> None:
-        write = self._register.enter
         while True:
-            now = replace(self._me, running=self._running())
-            try:
-                await self._database.run(partial(write, process=now), durable=False)
-                write = self._register.keep
-            except DatabaseUnavailable as error:
-                log.debug("nobody can be told that this process lives", reason=error.message)
-            except Exception:
-                log.exception("presence failed in a way nobody foresaw")
             await asyncio.sleep(EVERY_SECONDS)
+            await self._say(self._register.keep)
+
+    async def _say(self, write: Callable[[Any, ProcessRecord], Awaitable[None]]) -> None:
+        now = replace(self._me, running=self._running())
+        try:
+            await self._database.run(
+                lambda conn: write(conn, now), durable=False, attempts_seconds=EVERY_SECONDS
+            )
+        except DatabaseUnavailable as error:
+            log.debug("nobody can be told that this process lives", reason=error.message)
+        except Exception:
+            log.exception("presence failed in a way nobody foresaw")

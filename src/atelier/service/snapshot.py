@@ -1,7 +1,14 @@
-"""A job's present state as an event: what a listener begins with that can't resume."""
+"""The present state as events: what a listener begins with that can't resume."""
+
+from collections.abc import Awaitable, Callable
 
 from atelier.events import event as events
-from atelier.service.views import JobView
+from atelier.jobs.job import QUEUED, RUNNING, TERMINAL
+from atelier.service.views import JobPage, JobView
+
+# Who was cut off for longer isn't told what ended meanwhile; clocks differ by less than that.
+CUT_OFF_MS, CLOCKS_MS = 3_600_000, 2_000
+MOST = 100
 
 
 def snapshot_of(view: JobView) -> events.Event:
@@ -24,3 +31,23 @@ def snapshot_of(view: JobView) -> events.Event:
         attempts=job.attempts,
         instance=job.instance,
     )
+
+
+async def present(
+    list_jobs: Callable[..., Awaitable[JobPage]],
+    user: str,
+    last_event_id: str | None,
+    *,
+    now_ms: int,
+) -> list[JobView]:
+    """Jobs of ``user`` that wait or run, and what has ended since an id, oldest first.
+
+    The id may be another process's: of it only the time counts.
+    """
+    views = list((await list_jobs(user=user, status=(QUEUED, RUNNING), limit=MOST)).jobs)
+    since = events.parse_id(last_event_id)
+    if since is not None and since[0] > now_ms - CUT_OFF_MS:
+        ended = (await list_jobs(user=user, status=TERMINAL, limit=MOST)).jobs
+        from_ms = since[0] - CLOCKS_MS
+        views += [view for view in ended if (view.job.finished_at_ms or 0) >= from_ms]
+    return sorted(views, key=lambda view: view.job.id)

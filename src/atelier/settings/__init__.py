@@ -18,13 +18,14 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from atelier.errors import ConfigurationError
 from atelier.settings.addresses import address_of, bracketed, password_of
 from atelier.settings.contradictions import contradictions
+from atelier.settings.processes import ProcessSettings
 from atelier.settings.sharing import SharingSettings
 from atelier.settings.storage import StoragePlace, StorageSettings, storage_problems
 
 UrlList = Annotated[tuple[str, ...], NoDecode]
 
 
-class Settings(StorageSettings, SharingSettings):
+class Settings(StorageSettings, SharingSettings, ProcessSettings):
     """Everything that can be set, with its default. Names are environment variables as written.
 
     The first name is the native one; the others are understood because callers of the systems
@@ -343,6 +344,15 @@ class Settings(StorageSettings, SharingSettings):
         options = parse_qsl(storage.partition("?")[2])
         found |= {value for name, value in options if name.rpartition("_")[2] in ("key", "token")}
         return frozenset(found | {password_of(address) for address in addresses} - {""})
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        """The variables whose values are secrets of ours, which no process of others needs."""
+        fields = Settings.model_fields
+        secret = [name for name, value in self if isinstance(value, SecretStr)]
+        named = {name for field in secret for name in _names(field) if field in fields}
+        # Those of cloud vendors are meant for every program of this user.
+        return frozenset(name for name in named if not name.startswith("AWS_"))
 
     @property
     def seats_are_fixed(self) -> bool:

@@ -5,6 +5,7 @@ it holds nothing for a seat, and at most so often that reading takes a tenth of 
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ AHEAD_SECONDS = 5.0
 # So long a job waits for an instance of another worker that stands idle before one that is busy
 # takes it ahead: what polls has looked by then.
 OTHERS_SECONDS = 1.2
+# So long a job that failed at one instance waits for another before it is tried there again.
+AVOIDED_MS = 60_000.0
 DEFAULT_SWITCH_MS = 5_000.0
 
 
@@ -72,13 +75,18 @@ class Claiming:
         self._board: Board | None = None
         self._is_stale = True
         self._read_at = float("-inf")
-        self._read_seconds = 0.0
+        self._read_seconds = self._last_took = 0.0
         self._run_times_at = float("-inf")
         self._clock_ahead_ms = 0.0  # of the database's clock before ours
         self._waiting_since: dict[str, int] = {}  # by lane
         self._seats: dict[str, _Seat] = {}
         self._account = _Account()
         self._charged: dict[str, tuple[Lane, float]] = {}  # job id -> what its start has cost
+
+    @property
+    def owed(self) -> Mapping[str, float]:
+        """What users were charged and ``tell`` hasn't written down yet, in virtual ms."""
+        return self._account.deltas
 
     def look_again(self) -> None:
         """What waits, or who could run it, has changed."""
@@ -88,7 +96,7 @@ class Claiming:
         """Claim the next job for ``instance``. Raises DatabaseUnavailable."""
         ahead_ms = self._too_early_ms(instance)
         if ahead_ms > 0:
-            return Found(None, ahead_ms / 1000)
+            return Found(None, min(ahead_ms / 1000, self._poll_seconds))
         if self._is_stale and self._may_read():
             await self._read()
         found = await self._from_board(instance)
@@ -144,9 +152,19 @@ class Claiming:
         return usage.free_in_ms() - AHEAD_SECONDS * 1000
 
     async def _from_board(self, instance: Instance) -> Found:
-        context, board = self._context, self._board
+        board = self._board
         assert board is not None
         board.set_instance(self._state(instance))
+        passed: list[Waiting] = []
+        try:
+            return await self._first_taken(board, instance, passed)
+        finally:
+            for one in passed:
+                board.put(one)
+
+    async def _first_taken(self, board: Board, instance: Instance, passed: list[Waiting]) -> Found:
+        """Try lanes until a job of one is ours; in ``passed`` go those left to other instances."""
+        context = self._context
         while True:
             now_ms = self._now_ms()
             choice = board.choose(instance.id, now_ms)
@@ -155,15 +173,18 @@ class Claiming:
                 return Found(None, self._until(choice, now_ms))
             if self._is_for_others(lane, instance, now_ms):
                 return Found(None, 0.1)
+            is_avoidable = bool(self._others(lane, instance, within_ms=AVOIDED_MS))
 
-            async def work(conn: Any, lane: Lane = lane) -> list[Claim]:
+            async def work(
+                conn: Any, lane: Lane = lane, avoided: bool = not is_avoidable
+            ) -> list[Claim]:
                 return await context.queue.claim_lane(
                     conn,
                     worker=context.worker,
                     instance=instance.id,
                     lane=lane.id,
                     lease_ms=context.lease_ms,
-                    avoided=not self._others(lane, instance),
+                    avoided=avoided,
                 )
 
             # A power loss may undo a claim: then the job waits as before, and what ComfyUI did
@@ -173,6 +194,8 @@ class Claiming:
                 self._took(board, lane, instance, claims[0])
                 return Found(claims[0], 0.0)
             # Others were faster, or its jobs had better go elsewhere.
+            if is_avoidable:
+                passed.append(board.waiting(lane.id))
             board.put(Waiting(lane, 0, 0, 0))
 
     def _took(self, board: Board, lane: Lane, instance: Instance, claim: Claim) -> None:
@@ -197,20 +220,17 @@ class Claiming:
         oldest_ms = self._waiting_since.get(lane.id)
         if oldest_ms is None or now_ms - oldest_ms > OTHERS_SECONDS * 1000:
             return False
-        ours_ms = self._context.now_ms()
-        return any(
-            not other.driven and other.busy_until_ms(ours_ms) <= ours_ms
-            for other in self._others(lane, instance)
-        )
+        return any(not other.driven for other in self._others(lane, instance))
 
-    def _others(self, lane: Lane, instance: Instance) -> list[Instance]:
-        """The other instances that can run jobs of ``lane`` and take any."""
-        capabilities = self._context.capabilities
+    def _others(self, lane: Lane, instance: Instance, *, within_ms: float = 0.0) -> list[Instance]:
+        """The other instances that can run jobs of ``lane`` and are free in ``within_ms``."""
+        capabilities, ours_ms = self._context.capabilities, self._context.now_ms()
         return [
             other
             for other in self._context.pool.instances
             if other is not instance
             and _takes_jobs(other)
+            and other.busy_until_ms(ours_ms) <= ours_ms + within_ms
             and capabilities.can_run(other, lane.requirement)
         ]
 
@@ -253,7 +273,9 @@ class Claiming:
             Estimates(run_ms=self._run_ms, switch_ms=self._switch_ms),
         )
         self._read_at = context.clock()
-        self._read_seconds = self._read_at - began
+        took = self._read_at - began
+        # The quicker of the last two: one may have had to compile, or to wait for others.
+        self._read_seconds, self._last_took = min(took, self._last_took), took
 
     def _now_ms(self) -> float:
         """The database's time."""

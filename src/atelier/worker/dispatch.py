@@ -50,7 +50,7 @@ class Dispatcher:
         self._context = context
         self._capacity_for = capacity
         self._capacity = Places(capacity(len(context.pool.driven())))
-        self._claiming = Claiming(
+        self.claiming = Claiming(
             context, poll_seconds=POLL_SECONDS, max_running=max_running_per_user
         )
         self._grace_seconds = grace_seconds
@@ -86,7 +86,8 @@ class Dispatcher:
         self._start(self._every(min(RENEW_SECONDS, beat), self._renew), "renew leases")
         self._start(self._watch_cancels(), "look for cancels")
         self._start(self._every(min(RECLAIM_SECONDS, beat), self._reclaim, at_once=True), "reclaim")
-        self._start(self._every(TELL_SECONDS, self._claiming.tell), "tell charges")
+        self._start(self._notice_news(), "notice news")
+        self._start(self._every(TELL_SECONDS, self.claiming.tell), "tell charges")
         return self
 
     async def __aexit__(
@@ -135,7 +136,7 @@ class Dispatcher:
             return
         driven = self._context.pool.driven()
         self._capacity.resize(self._capacity_for(len(driven)))
-        self._claiming.look_again()
+        self.claiming.look_again()
         for instance in driven:
             serving = self._serving.get(instance.id)
             if serving is None or serving.done():
@@ -147,6 +148,13 @@ class Dispatcher:
 
     def _seats_of(self, instance: Instance) -> Seats:
         return self._seats.setdefault(instance.id, Seats(self._context.clock))
+
+    async def _notice_news(self) -> None:
+        """Also while all seats are taken: then nobody else hears what has come meanwhile."""
+        async with self._context.bus.wakeups() as wakeups:
+            while True:
+                if await wakeups.wait(POLL_SECONDS):
+                    self.claiming.look_again()
 
     async def _serve(self, instance: Instance) -> None:
         seats = self._seats[instance.id]
@@ -178,12 +186,12 @@ class Dispatcher:
                 if found is not None:
                     pause = found.wait_seconds
             if await wakeups.wait(pause):
-                self._claiming.look_again()
+                self.claiming.look_again()
         return None
 
     async def _try_claim(self, instance: Instance) -> Found | None:
         try:
-            return await self._patiently(lambda: self._claiming.next(instance))
+            return await self._patiently(lambda: self.claiming.next(instance))
         except Exception:
             log.exception("claiming failed in a way nobody foresaw", instance=instance.id)
             return None
@@ -198,6 +206,7 @@ class Dispatcher:
             if not left:
                 left = True
                 seats.leave()
+                instance.usage.work.left(claim.job.id)
                 if (wakeups := self._wakeups.get(instance.id)) is not None:
                     wakeups.wake()  # it may be free sooner than was expected
 
@@ -221,7 +230,7 @@ class Dispatcher:
             if self._runs.get(claim.job.id) is run:
                 del self._runs[claim.job.id]
                 instance.usage.work.left(claim.job.id)
-            self._claiming.ended(claim.job.id, run.executed_ms)
+            self.claiming.ended(claim.job.id, run.executed_ms)
             if not self._runs:
                 self._idle.set()
             if not reattach:

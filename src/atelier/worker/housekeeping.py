@@ -38,7 +38,8 @@ class Rules:
 
     ``dialects`` are those whose jobs go ``job_hours`` after they ended. ``own_store``: nobody else
     keeps anything in the store. ``input_folders`` are those of ComfyUIs, where only goes what we
-    put there, ``engine`` the folder of the embedded engine, all of which is ours.
+    put there, ``engine`` the folder of the embedded engine, all of which is ours, and ``comfyuis``
+    those of the ComfyUIs that we start.
     """
 
     dialects: tuple[str, ...] = ("transform", "tasks", "workflow_service")
@@ -48,6 +49,7 @@ class Rules:
     own_store: bool = False
     input_folders: tuple[Path, ...] = ()
     engine: Path | None = None
+    comfyuis: tuple[Path, ...] = ()
     downloads: DownloadCache | None = None
 
 
@@ -82,6 +84,8 @@ async def sweep(context: Context, rules: Rules, *, orphans: bool = True) -> dict
     engine, downloads = rules.engine, rules.downloads
     if engine is not None:
         steps["engine_files"] = lambda: remove_engine_files(engine)
+    if rules.comfyuis:
+        steps["comfyui_files"] = lambda: _remove_comfyui_files(rules)
     if downloads is not None:
         steps["downloads"] = downloads.sweep
     swept: dict[str, int] = {}
@@ -99,3 +103,7 @@ async def sweep(context: Context, rules: Rules, *, orphans: bool = True) -> dict
 
 async def _remove_uploads(context: Context, rules: Rules) -> int:
     return sum([await remove_uploads(context, folder) for folder in rules.input_folders])
+
+
+async def _remove_comfyui_files(rules: Rules) -> int:
+    return sum([await remove_engine_files(folder) for folder in rules.comfyuis])

@@ -26,6 +26,7 @@ ENGINE_SECONDS = 24 * 3600.0
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 # As media/asset.py makes the keys of whole files: nothing else of the store is ours.
 _OUTPUT = re.compile(rf"outputs/../(?P<job>{_UUID})/\d+-{_UUID}\.\w+")
+_MODELS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft")
 _INPUT = re.compile(rf"inputs/../{_UUID}\.\w+")
 
 
@@ -111,13 +112,16 @@ async def remove_uploads(context: Context, folder: Path) -> int:
 
 
 async def remove_engine_files(folder: Path) -> int:
-    """Remove what the embedded engine at ``folder`` made a day ago: we have long collected it."""
+    """Remove what an engine at ``folder`` made a day ago: we have long collected it.
+
+    Models stay, which nodes that merge or train write into the output folder for other graphs.
+    """
 
     def remove() -> int:
         paths = [
             path
             for kind in ("output", "temp")
-            for path in _older_than(folder / kind, ENGINE_SECONDS, lambda name: True, deep=True)
+            for path in _older_than(folder / kind, ENGINE_SECONDS, _is_no_model, deep=True)
         ]
         return _unlink(paths)
 
@@ -126,6 +130,10 @@ async def remove_engine_files(folder: Path) -> int:
 
 def _is_upload(name: str) -> bool:
     return UPLOAD.fullmatch(name) is not None
+
+
+def _is_no_model(name: str) -> bool:
+    return not name.lower().endswith(_MODELS)
 
 
 def _older_than(

@@ -10,9 +10,10 @@ import structlog
 from atelier.database import DatabaseUnavailable
 from atelier.errors import AtelierError
 from atelier.jobs.job import CANCELLED, FAILED, Job, Status
+from atelier.jobs.queue import Success
 from atelier.service.planning import Plan
 from atelier.service.recall import Recollection, recall
-from atelier.worker.context import Context
+from atelier.worker.context import Context, Made
 from atelier.worker.outputs import Collected
 from atelier.workflows.library import Workflow
 
@@ -68,9 +69,13 @@ async def persist(context: Context, job: str, work: Callable[[Any], Awaitable[T]
 
     The lease may run out meanwhile; its number in ``work`` then decides whether we may write.
     """
+    return await _patiently(job, lambda: context.database.run(work))
+
+
+async def _patiently(job: str, attempt: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
-            return await context.database.run(work)
+            return await attempt()
         except DatabaseUnavailable as error:
             log.warning("the database is away; the outcome waits", job=job, reason=error.message)
             await asyncio.sleep(1)
@@ -88,23 +93,18 @@ async def record_made(
     """Finish the job with what it made; its outputs, or None where the lease is stale."""
     outputs = tuple(stored.record() for stored in collected.results)
 
-    async def work(conn: Any) -> bool:
-        if not await context.queue.finish(
-            conn,
-            job.id,
-            lease,
-            outputs=outputs,
-            timings=timings,
-            inputs=None if plan.inputs == job.inputs else plan.inputs,
-            variant=plan.variant,
-            previews=tuple(stored.record() for stored in collected.previews),
-            cache_key=cache_key,
-        ):
-            return False
-        await context.catalog.insert(conn, collected.assets)
-        return True
-
-    return outputs if await persist(context, job.id, work) else None
+    success = Success(
+        job.id,
+        lease,
+        outputs=outputs,
+        timings=timings,
+        inputs=None if plan.inputs == job.inputs else plan.inputs,
+        variant=plan.variant,
+        previews=tuple(stored.record() for stored in collected.previews),
+        cache_key=cache_key,
+    )
+    made = Made(success, tuple(collected.assets))
+    return outputs if await _patiently(job.id, lambda: context.record(made)) else None
 
 
 async def record_release(context: Context, job: Job, lease: int) -> bool:

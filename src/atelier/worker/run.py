@@ -308,11 +308,11 @@ class JobRun:
 
     def _learn(self, variant: str, execute_ms: float) -> None:
         """Note what the run took without the loading of models, which has its own estimate."""
-        workflow, usage = self.job.workflow, self._instance.usage
-        run_ms = max(execute_ms - usage.warmth.took_ms(self.prompt_id), 0.0)
-        self._context.estimates.learn(workflow, variant, run_ms, instance=self._instance.id)
-        usage.work.learn(workflow, variant, run_ms)
-        usage.worked()
+        workflow, estimates = self.job.workflow, self._context.estimates
+        usage = self._instance.usage
+        warm_ms, is_guess = usage.finished(self.prompt_id, workflow, variant, execute_ms)
+        if not is_guess or estimates.run_ms(workflow, variant) is None:
+            estimates.learn(workflow, variant, warm_ms, instance=self._instance.id)
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:

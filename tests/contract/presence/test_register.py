@@ -20,7 +20,9 @@ def register():
 
 
 async def aged(database, id, milliseconds):
-    change = update(processes).where(processes.c.id == id).values(seen_at_ms=now_ms() - milliseconds)
+    change = (
+        update(processes).where(processes.c.id == id).values(seen_at_ms=now_ms() - milliseconds)
+    )
     async with database.transaction() as connection:
         await connection.execute(change)
 

@@ -6,7 +6,6 @@ from atelier.api.tasks.models import ErrorModel
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorModel, "description": "Something is wrong; `error.fields` names it."},
-    429: {"model": ErrorModel, "description": "A limit is reached; see `Retry-After`."},
     503: {"model": ErrorModel, "description": "We can't just now; see `Retry-After`."},
 }
 ERRORS_OF_ONE: dict[int | str, dict[str, Any]] = {

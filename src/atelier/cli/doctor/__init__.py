@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from atelier.cli.doctor import instances, machine, services, workflows
+from atelier.cli.doctor import instances, machine, processes, services, workflows
 from atelier.cli.doctor.finding import Finding, of_error, ok, without_secrets
 from atelier.cli.doctor.report import as_json, show
 from atelier.errors import AtelierError
@@ -16,11 +16,11 @@ from atelier.telemetry import configure_logging
 from atelier.webhooks.signing import checked_secret
 
 
-async def examine(*, data_dir: Path | None, comfyui_urls: str | None, json: bool = False) -> bool:
-    """Print what is found; True unless a part fails."""
+async def examine(*, data_dir: Path | None, json: bool = False, **given: object) -> bool:
+    """Print what is found; True unless a part fails. ``given``: settings of ComfyUIs, by name."""
     configure_logging("ERROR")
     try:
-        settings = load_settings(data_dir=data_dir, comfyui_urls=comfyui_urls)
+        settings = load_settings(data_dir=data_dir, **given)
         configure_logging("ERROR", secrets=settings.secrets)
         _check_values(settings)
     except AtelierError as error:
@@ -54,6 +54,7 @@ async def _parts(settings: Settings) -> list[Finding]:
         workflows.library_of(settings),
     )
     findings += [*database, *redis, storage]
+    findings += await processes.examine_all(settings)
     for one in examined:
         findings += one.findings
     findings += machine.comfyui_folders(settings)

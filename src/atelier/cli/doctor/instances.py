@@ -12,11 +12,13 @@ import aiohttp
 
 from atelier.app import DEFAULT_COMFYUI
 from atelier.cli.doctor.finding import Finding, failed, in_gb, of_error, ok, warning
+from atelier.cli.doctor.processes import running_processes
 from atelier.comfy.client import ComfyClient
 from atelier.comfy.object_info import ObjectInfo
 from atelier.errors import AtelierError
 from atelier.pool.instance import instance_id
-from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers, running_engine
+from atelier.pool.supervisor.embedded import EmbeddedEngine, running_engine
+from atelier.pool.supervisor.probe import comfyui_answers
 from atelier.settings import Settings
 
 WEBSOCKET_SECONDS = 5.0
@@ -34,9 +36,12 @@ class Examined:
 
 
 async def examine_all(settings: Settings) -> list[Examined]:
-    urls = settings.comfyui_urls
-    if urls:
-        return list(await asyncio.gather(*(examine(url, instance_id(url)) for url in urls)))
+    named = [(url, instance_id(url)) for url in settings.comfyui_urls]
+    named += await running_processes(settings)
+    if named:
+        return list(await asyncio.gather(*(examine(url, name) for url, name in named)))
+    if settings.comfyui_path is not None:
+        return []  # they will be started; what they can do is known then
     if settings.embedded_engine != "always" and await comfyui_answers(DEFAULT_COMFYUI, 1.0):
         return [await examine(DEFAULT_COMFYUI, instance_id(DEFAULT_COMFYUI))]
     return [await _embedded(settings)]

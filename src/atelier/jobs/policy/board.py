@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 
 from atelier.jobs.policy.choice import Choice, Reason, Tuning
-from atelier.jobs.policy.groups import Group
+from atelier.jobs.policy.groups import Group, Head
 from atelier.jobs.policy.instances import Estimates, InstanceState
-from atelier.jobs.policy.lanes import Waiting
-from atelier.jobs.policy.places import Place
+from atelier.jobs.policy.lanes import Lane, Waiting
+from atelier.jobs.policy.places import Place, Places
 from atelier.jobs.policy.shares import Shares, cost_ms
 from atelier.jobs.policy.users import Users
+from atelier.jobs.policy.wanted import Wanted, by_model
 
 GroupKey = tuple[int, str, str | None]
 
@@ -16,8 +17,24 @@ GroupKey = tuple[int, str, str | None]
 class Board:
     """Chooses for one seat after another; ``take`` tells it what was claimed.
 
-    Building one costs about as much as a few choices, so that a worker may make a new one for
-    every snapshot that it reads, and must when capabilities changed.
+    The rules, for the highest class that has a job for the seat:
+
+    1. The jobs whose models are loaded here, the least served user's first (virtual time), then in
+       order of arrival: WARM.
+    2. After a run of at least K switches' worth of those, one that is DUE may go first, or one of a
+       user who is far BEHIND, in turns. DUE is the oldest job that waited longer than T, of those
+       whose model is loaded here or at no instance; the others are the business of those that
+       have it. The run counts from there anew.
+    3. If nothing that is loaded is wanted: what is DUE at once; else LOAD the model that most
+       jobs and the oldest wait for, but none whose jobs start soon where it is loaded (LEFT).
+
+    **Starvation bound.** Let R be the longest run, S the longest switch (at least
+    ``least_switch_ms``), K the greatest, and C = 2 (K S + 2 R + S): twice, because DUE and BEHIND
+    take turns. A job that its user may start, that came after A others of its class that still
+    waited, starts at most ``T + (A + 1 + H + D) C`` after it came. H counts starts of higher
+    classes in the meantime, D instances that went away or came back; time in which no instance
+    that can run it is up comes on top. For in each C an instance whose business it is serves it
+    or an older one. Where runs take longer than estimated, C grows by as much.
     """
 
     def __init__(
@@ -31,18 +48,21 @@ class Board:
         self.tuning = tuning or Tuning()
         self._estimates = estimates
         self._users = Users(shares)
-        self._places: dict[str, Place] = {}
+        self._places = Places(pool)
         self._lanes: dict[str, Group] = {}
         self._groups: dict[GroupKey, Group] = {}
-        self._switch: dict[tuple[str, str | None], float] = {}
-        for state in pool:
-            self.set_instance(state)
+        self._switch: dict[tuple[str, str], float] = {}
+        self._backlog_ms = 0.0
         for one in waiting:
             self.put(one)
 
     def set_instance(self, state: InstanceState) -> None:
         """Replace what is known of an instance."""
-        self._places[state.id] = Place(state)
+        self._places.put(Place(state))
+
+    def instance(self, instance: str) -> InstanceState:
+        """Return what is known of an instance, with all that it took."""
+        return self._places[instance].state()
 
     def put(self, waiting: Waiting) -> None:
         """Replace what is known of a lane; a count of 0 removes it."""
@@ -53,141 +73,157 @@ class Board:
             if not waiting.count:
                 return
             group = self._groups[key] = Group(*key)
-        before, after = group.put(waiting, self._estimates.run_ms(lane, None), self._users)
-        self._users.waits(lane.user, after - before)
-        if after:
+        before_ms = group.work_ms
+        change = group.put(waiting, self._estimates.run_ms(lane, None), self._users)
+        self._backlog_ms += group.work_ms - before_ms
+        self._users.waits(lane.user, change)
+        if waiting.count:
             self._lanes[lane.id] = group
         else:
             self._lanes.pop(lane.id, None)
             if not group:
                 del self._groups[key]
 
+    def waiting(self, lane: str) -> Waiting:
+        """What is known of a lane with jobs."""
+        return self._lanes[lane].waiting(lane)
+
     @property
     def floor_ms(self) -> float:
         """The pool's virtual time, to be kept with the shares."""
         return self._users.floor_ms
 
+    def virtual_ms(self, user: str) -> float:
+        """The virtual time that ``user`` competes with."""
+        return self._users.virtual_ms(user)
+
     def choose(self, instance: str, now_ms: float) -> Choice:
-        """Return the lane whose first job ``instance`` takes next, or until when it takes none."""
+        """Return the lane whose first job ``instance`` takes next, or until when it takes none.
+
+        A job of a lower class is taken only when all of the higher ones are LEFT. Raises KeyError
+        for an instance that isn't in the pool.
+        """
         place = self._places[instance]
         if not place.up or self._users.full:
             return Choice(None, Reason.NOTHING)
         until: float | None = None
         able = [group for group in self._groups.values() if place.capable(group.requirement)]
         for priority in sorted({group.priority for group in able}, reverse=True):
-            choice = self._of_class(
-                [group for group in able if group.priority == priority], place, now_ms
-            )
+            wanted = by_model((g for g in able if g.priority == priority), self._users)
+            if not wanted:
+                continue
+            choice = self._of_class(wanted, place, now_ms)
             if choice.lane is not None:
                 return choice
             if choice.until_ms is not None:
-                until = min(until or choice.until_ms, choice.until_ms)
+                until = min(choice.until_ms, choice.until_ms if until is None else until)
         return Choice(None, Reason.NOTHING if until is None else Reason.LEFT, until)
 
-    def take(self, lane: str, instance: str, now_ms: float) -> tuple[float, float]:
-        """Note that ``instance`` claims the first job of ``lane``.
+    def take(
+        self, lane: str, instance: str, now_ms: float, reason: Reason = Reason.WARM
+    ) -> tuple[float, float]:
+        """Note that ``instance`` claims the first job of ``lane``, for the reason of the choice.
 
-        Returns its expected run and switch times in ms, what was added to the user's virtual time
-        times the weight.
+        Returns its expected run and switch times in ms, whose sum divided by the weight was added
+        to the user's virtual time. Raises KeyError for a lane in which nothing waits.
         """
-        group, place = self._lanes[lane], self._places[instance]
-        waiting = group.waiting(lane)
+        waiting, place = self._lanes[lane].waiting(lane), self._places[instance]
+        model = waiting.lane.model
         run_ms = self._estimates.run_ms(waiting.lane, instance)
-        switch_ms = self._switch_ms(waiting.lane.model, place)
-        place.take(waiting.lane.model, run_ms, switch_ms, now_ms)
+        switch_ms = 0.0 if place.has(model) else self._switch_ms(model, place)
+        self._places.take(place, model, run_ms, switch_ms, now_ms, reason)
         self._users.start(waiting.lane.user, cost_ms(run_ms, switch_ms, waiting.lane.weight))
         # The next job's age isn't known before the next snapshot: ages are taken as even.
-        step = (now_ms - waiting.oldest_ms) / waiting.count
-        self.put(
-            Waiting(
-                waiting.lane,
-                waiting.count - 1,
-                int(waiting.oldest_ms + max(step, 0.0)),
-                waiting.oldest_seq,
-            )
-        )
+        younger_ms = max(now_ms - waiting.oldest_ms, 0.0) / waiting.count
+        oldest_ms = int(waiting.oldest_ms + younger_ms)
+        self.put(Waiting(waiting.lane, waiting.count - 1, oldest_ms, waiting.oldest_seq))
         return run_ms, switch_ms
 
     def finish(self, user: str, correction_ms: float = 0.0) -> None:
-        """Note that a job ended; ``correction_ms`` is real minus expected cost, by weight."""
+        """Note that a job ended; ``correction_ms``: (real - expected cost) / weight."""
         self._users.finish(user, correction_ms)
 
+    def _of_class(self, wanted: dict[str | None, Wanted], place: Place, now_ms: float) -> Choice:
+        mine = min((one.head for m, one in wanted.items() if place.has(m)), default=None)
+        if mine is not None and not self._ran_enough(place):
+            return Choice(mine.lane, Reason.WARM)
+        due = self._due(wanted, place, now_ms)
+        if mine is None:
+            return Choice(due, Reason.DUE) if due else self._load(wanted, place, now_ms)
+        if due is None or place.last_due:
+            behind = self._behind(wanted, mine, place)
+            if behind is not None:
+                return Choice(behind, Reason.BEHIND)
+        return Choice(due, Reason.DUE) if due else Choice(mine.lane, Reason.WARM)
+
+    def _due(self, wanted: dict[str | None, Wanted], place: Place, now_ms: float) -> Lane | None:
+        oldest = min(
+            (
+                one.oldest(self._users)
+                for model, one in wanted.items()
+                if place.has(model) or not self._places.others(model, place)
+            ),
+            default=None,
+        )
+        if oldest is None or now_ms - oldest.since_ms <= self.tuning.patience_ms:
+            return None
+        return oldest.lane
+
+    def _behind(self, wanted: dict[str | None, Wanted], mine: Head, place: Place) -> Lane | None:
+        head = min(
+            (one.head for model, one in wanted.items() if not self._places.loaded(model)),
+            default=mine,
+        )
+        return head.lane if mine.virtual_ms - head.virtual_ms > self.tuning.lag_ms else None
+
+    def _load(self, wanted: dict[str | None, Wanted], place: Place, now_ms: float) -> Choice:
+        best: Wanted | None = None
+        best_score = 0.0
+        until: float | None = None
+        for model, one in wanted.items():
+            since_ms = one.oldest(self._users).since_ms
+            too_long_ms = since_ms + self.tuning.longest_left_ms
+            if now_ms < too_long_ms and self._starts_elsewhere(model, one, place, now_ms):
+                until = too_long_ms if until is None else min(until, too_long_ms)
+                continue
+            jobs = one.counted(self.tuning.counted_per_user)
+            score = jobs * self.tuning.ms_per_job + now_ms - since_ms
+            if best is None or (score, best.head) > (best_score, one.head):
+                best, best_score = one, score
+        if best is None:
+            return Choice(None, Reason.LEFT, until)
+        return Choice(best.head.lane, Reason.LOAD)
+
+    def _starts_elsewhere(
+        self, model: str | None, one: Wanted, place: Place, now_ms: float
+    ) -> bool:
+        """Whether the instances that have ``model`` start all of it before a load is worth it."""
+        horizon_ms = self.tuning.worth_switches * self._switch_ms(model, place)
+        by_ms = max(place.free_at_ms, now_ms) + min(horizon_ms, self.tuning.longest_left_ms)
+        mean_ms = max(one.work_ms / one.count, 1.0)
+        room = 0
+        for holder in self._places.others(model, place):
+            left_ms = by_ms - max(holder.free_at_ms, now_ms)
+            if left_ms > 0:
+                room += 1 + int(left_ms / mean_ms)
+                if room >= one.count:
+                    return True
+        return False
+
     def _switch_ms(self, model: str | None, place: Place) -> float:
-        if model is None or model in place.warm:
+        if model is None:
             return 0.0
         key = model, place.id
         if key not in self._switch:
             self._switch[key] = self._estimates.switch_ms(model, place.id)
         return self._switch[key]
 
-    def _of_class(self, groups: list[Group], place: Place, now_ms: float) -> Choice:
-        models: dict[str | None, list[Group]] = {}
-        for group in groups:
-            if group.head(self._users) is not None:
-                models.setdefault(group.model, []).append(group)
-        if not models:
-            return Choice(None, Reason.NOTHING)
-        mine = [m for m in models if m is None or m in place.warm]
-        starving = self._starving(models, place, now_ms)
-        if mine and not (starving is not None and self._worked_enough(place)):
-            return self._fairest([g for m in mine for g in models[m]], Reason.WARM)
-        if starving is not None:
-            return self._fairest(models[starving], Reason.DUE)
-        best: list[Group] | None = None
-        best_score = 0.0
-        until: float | None = None
-        for model, own in models.items():
-            freed = self._holders_free_ms(model, place)
-            sooner = now_ms + self._switch_ms(model, place)
-            if freed is not None and freed <= sooner:
-                until = min(sooner if until is None else until, sooner)
-                continue
-            score = sum(
-                group.counted(self.tuning.counted_per_user) * self.tuning.weight_per_job_ms
-                for group in own
-            ) + max(now_ms - group.oldest_ms for group in own)
-            if best is None or score > best_score:
-                best, best_score = own, score
-        if best is None:
-            return Choice(None, Reason.LEFT, until)
-        return self._fairest(best, Reason.LOAD)
-
-    def _starving(
-        self, models: dict[str | None, list[Group]], place: Place, now_ms: float
-    ) -> str | None:
-        oldest, found = now_ms - self.tuning.patience_ms, None
-        for model, groups in models.items():
-            if model is None or model in place.warm:
-                continue
-            since = min(group.oldest_ms for group in groups)
-            if since < oldest and self._holders_free_ms(model, place) is None:
-                oldest, found = since, model
-        return found
-
-    def _holders_free_ms(self, model: str | None, place: Place) -> float | None:
-        return min(
-            (
-                other.free_at_ms
-                for other in self._places.values()
-                if other is not place and other.up and model in other.warm
-            ),
-            default=None,
-        )
-
-    def _worked_enough(self, place: Place) -> bool:
+    def _ran_enough(self, place: Place) -> bool:
         tuning = self.tuning
-        up = sum(other.up for other in self._places.values())
-        backlog_ms = sum(group.work_ms for group in self._groups.values())
-        least = tuning.least_work * backlog_ms / (up * tuning.patience_ms)
-        times = min(max(least, tuning.least_work), tuning.most_work)
-        if place.model is None:
-            return True
-        cost = self._estimates.switch_ms(place.model, place.id)
-        return place.work_since_switch_ms >= times * cost
-
-    def _fairest(self, groups: list[Group], reason: Reason) -> Choice:
-        heads = [head for group in groups if (head := group.head(self._users)) is not None]
-        return Choice(min(heads)[3], reason)
+        backlog = self._backlog_ms / (max(self._places.up, 1) * tuning.patience_ms)
+        times = min(max(tuning.least_work * backlog, tuning.least_work), tuning.most_work)
+        switch_ms = max(self._switch_ms(place.model, place), tuning.least_switch_ms)
+        return place.work_since_switch_ms >= times * switch_ms
 
 
 def choose_lane(

@@ -9,11 +9,12 @@ from atelier.jobs.policy.lanes import Lane
 class Reason(StrEnum):
     """Why a lane was chosen, or none."""
 
-    WARM = "warm"  # its model is loaded here, or it needs none
-    LOAD = "load"  # the best model to load, nothing that is loaded being wanted
-    DUE = "due"  # it waited too long for an instance that has its model
-    LEFT = "left"  # nothing now: what waits starts sooner at an instance that has its model
-    NOTHING = "nothing"  # nothing waits that this instance can run and its user may start
+    WARM = "warm"  # its model is loaded here, or it needs none; its user was served least
+    DUE = "due"  # it is the oldest and has waited too long
+    BEHIND = "behind"  # its user was served much less than those whose models are loaded here
+    LOAD = "load"  # the best model to load, as nothing that is loaded is wanted
+    LEFT = "left"  # nothing now: all that waits starts soon at instances that have its model
+    NOTHING = "nothing"  # nothing waits that this instance can run and whose user may start
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Choice:
     """``lane``: claim its first job. None: nothing now.
 
     ``until_ms`` is then the time to ask again if nothing else happens before; None where only an
-    arrival or a finish can change the answer.
+    arrival, a finish or an instance can change the answer.
     """
 
     lane: Lane | None
@@ -31,17 +32,27 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """``patience_ms`` (T): how long a job waits for a model that is loaded nowhere before a load
-    for it may interrupt a run of warm jobs.
+    """The policy's numbers, found in simulation; times in ms.
 
-    ``least_work`` and ``most_work`` (K): a run of warm jobs is interrupted only after this many
-    times the cost of the switch that began it; growing from one to the other with the backlog,
-    because under load a switch costs everybody.
+    ``patience_ms`` (T): a job that waits longer is due.
+    ``least_work``, ``most_work`` (K): a run of warm jobs is interrupted for a job that is due only
+    after this many times the cost of the switch that began it. K grows from one to the other with
+    the backlog, because under load a switch costs everybody.
+    ``least_switch_ms``: cheaper switches count as this one, as does needing no model at all.
+    ``lag_ms``: a user whose virtual time is this far back may interrupt such a run as well.
+    ``worth_switches``, ``longest_left_ms``: a seat stays idle rather than load a model that is
+    loaded elsewhere if all that waits for it starts there within so many switches, and no longer
+    than that since it came.
+    ``ms_per_job``, ``counted_per_user``: what a waiting job adds to the age of the oldest when
+    the model to load is chosen; a user's fourth job says nothing more about how many wait.
     """
 
     patience_ms: float = 60_000.0
-    least_work: float = 4.0
-    most_work: float = 40.0
-    # A user's fourth job for a model says nothing more about how many are waiting for it.
+    least_work: float = 8.0
+    most_work: float = 16.0
+    least_switch_ms: float = 5_000.0
+    lag_ms: float = 60_000.0
+    worth_switches: float = 3.0
+    longest_left_ms: float = 120_000.0
+    ms_per_job: float = 10_000.0
     counted_per_user: int = 3
-    weight_per_job_ms: float = 10_000.0

@@ -11,8 +11,8 @@ class Shares:
     ``floor_ms`` is the pool's own virtual time: the least of all users with queued or running
     jobs, and never less than it was. It stands for the time of who has less, so that a user who
     comes back after a rest competes with the others as an equal and has saved up nothing.
-    ``running`` counts jobs that have started. ``max_running`` limits them per user (``default``
-    for who isn't named), ``max_running_total`` in all; None is no limit.
+    ``running`` counts jobs that have started. ``max_running`` limits them per user,
+    ``max_running_default`` for who isn't named, ``max_running_total`` in all; None is no limit.
     """
 
     virtual_ms: Mapping[str, float] = field(default_factory=dict)

@@ -10,7 +10,8 @@ class Users:
         self._running = {user: count for user, count in shares.running.items() if count > 0}
         self._total = sum(self._running.values())
         self._waiting: dict[str, int] = {}
-        self._floor = shares.floor_ms
+        self.floor_ms = shares.floor_ms
+        self.limited = bool(shares.max_running) or shares.max_running_default is not None
         self.lowered = 0  # how often a virtual time went back: orders made before are wrong
 
     @property
@@ -18,16 +19,8 @@ class Users:
         limit = self._shares.max_running_total
         return limit is not None and self._total >= limit
 
-    @property
-    def floor_ms(self) -> float:
-        """Raised to the least virtual time of those who have jobs; never lowered."""
-        active = self._waiting.keys() | self._running.keys()
-        if active:
-            self._floor = max(self._floor, min(self._virtual.get(user, 0.0) for user in active))
-        return self._floor
-
     def virtual_ms(self, user: str) -> float:
-        return max(self._virtual.get(user, 0.0), self._floor)
+        return max(self._virtual.get(user, 0.0), self.floor_ms)
 
     def may_start(self, user: str) -> bool:
         limit = self._shares.max_running.get(user, self._shares.max_running_default)
@@ -37,9 +30,6 @@ class Users:
         """Count ``change`` more queued jobs of ``user``."""
         count = self._waiting.get(user, 0) + change
         if count > 0:
-            if user not in self._waiting and user not in self._running:
-                # Before the newcomer counts among those who set the floor.
-                self._virtual[user] = max(self._virtual.get(user, 0.0), self.floor_ms)
             self._waiting[user] = count
         else:
             self._waiting.pop(user, None)
@@ -48,6 +38,7 @@ class Users:
         self._virtual[user] = self.virtual_ms(user) + cost_ms
         self._running[user] = self._running.get(user, 0) + 1
         self._total += 1
+        self._raise_floor()
 
     def finish(self, user: str, correction_ms: float) -> None:
         self._virtual[user] = self._virtual.get(user, 0.0) + correction_ms
@@ -59,3 +50,11 @@ class Users:
         else:
             self._running.pop(user, None)
         self._total = max(self._total - 1, 0)
+        self._raise_floor()
+
+    def _raise_floor(self) -> None:
+        """Never lowered, so that a user who rests saves nothing up."""
+        active = self._waiting.keys() | self._running.keys()
+        if active:
+            least = min(self._virtual.get(user, 0.0) for user in active)
+            self.floor_ms = max(self.floor_ms, least)

@@ -15,8 +15,7 @@ down_revision: str | None = "0007"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
-JSON = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
-BYTES = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
 
 
 def upgrade() -> None:
@@ -28,13 +27,13 @@ def upgrade() -> None:
         sa.Column("host", sa.String(255)),
         sa.Column("wanted", sa.String(16), nullable=False),
         sa.Column("weight", sa.Double, nullable=False),
-        sa.Column("tags", JSON, nullable=False),
+        sa.Column("tags", TEXT, nullable=False),
         sa.Column("configured_by", sa.String(255)),
         sa.Column("configured_at_ms", sa.BigInteger, nullable=False),
         sa.Column("driver", sa.String(255)),
         sa.Column("lease", sa.Integer, nullable=False),
         sa.Column("lease_expires_at_ms", sa.BigInteger),
-        sa.Column("report", JSON),
+        sa.Column("report", TEXT),
         sa.Column("capabilities", sa.String(64)),
         sa.Column("created_at_ms", sa.BigInteger, nullable=False),
         sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
@@ -43,7 +42,7 @@ def upgrade() -> None:
     _create(
         "capabilities",
         sa.Column("hash", sa.String(64), nullable=False),
-        sa.Column("body", BYTES, nullable=False),
+        sa.Column("body", TEXT, nullable=False),
         sa.Column("created_at_ms", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("hash", name="capabilities_pkey"),
     )

@@ -12,14 +12,14 @@ import aiohttp
 import pytest
 
 from atelier.errors import ConfigurationError
-from atelier.pool import supervisor
-from atelier.pool.supervisor import EmbeddedEngine, comfyui_answers
+from atelier.pool.supervisor import embedded
+from atelier.pool.supervisor.embedded import EmbeddedEngine
+from atelier.pool.supervisor.probe import comfyui_answers
 
 
 @pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    monkeypatch.setattr(supervisor, "CHECK_SECONDS", 0.1)
-    monkeypatch.setattr(supervisor, "LINGER_SECONDS", 20.0)
+def short_lingering(monkeypatch):
+    monkeypatch.setattr(embedded, "LINGER_SECONDS", 20.0)
 
 
 async def becomes(url, answering, seconds=20):
@@ -54,7 +54,7 @@ async def test_engine_is_shared_and_ends_with_its_owner(tmp_path):
 async def test_engine_of_a_killed_owner_is_adopted_and_ended_by_the_next(tmp_path):
     script = (
         "import asyncio, pathlib, sys\n"
-        "from atelier.pool.supervisor import EmbeddedEngine\n"
+        "from atelier.pool.supervisor.embedded import EmbeddedEngine\n"
         "async def main():\n"
         "    async with EmbeddedEngine(pathlib.Path(sys.argv[1])) as engine:\n"
         "        print(engine.url, flush=True)\n"

@@ -1,0 +1,1 @@
+"""A pool in simulated time: which order of jobs costs how much waiting."""
