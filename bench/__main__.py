@@ -18,7 +18,9 @@ from bench import (
     latency,
     listeners,
     memory,
+    pool,
     queue,
+    scheduling,
     simulate,
     stylise,
     submit,
@@ -42,11 +44,15 @@ MEASURES: dict[str, Measure] = {
     "wakeup": wakeup.measure,
     "apart": apart.measure,
     "simulate": simulate.measure,
+    "pool": pool.measure,
+    "scheduling": scheduling.measure,
     "conversion": conversion.measure,
 }
 LIMIT_SECONDS = 120.0  # for each
 LIMITS_SECONDS = {
     "conversion": 3600.0,  # a browser loads every template
+    "pool": 300.0,  # engines that take a second
+    "scheduling": 300.0,  # real models, on a CPU
     "queue": 600.0,  # a million jobs are loaded into each database
     "simulate": 600.0,  # hours of a busy pool
 }

@@ -99,6 +99,8 @@ class FaultProxy:
             finally:
                 self._open.discard(far_writer)
                 far_writer.transport.abort()
+        except asyncio.CancelledError:
+            return  # we are leaving: asyncio would report each connection that was open
         finally:
             self._open.discard(writer)
             writer.transport.abort()

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +65,8 @@ async def atelier(
 
 
 @asynccontextmanager
-async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[None]:
-    """`atelier worker` in a data folder of its own, ready to claim."""
+async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[int]:
+    """`atelier worker` in a data folder of its own, ready to claim: its process id."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-") as name:
         environment = {"ATELIER_DATA_DIR": name, "COMFYUI_URLS": comfyui, **settings}
         log = Path(name) / "worker.log"
@@ -78,7 +78,7 @@ async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[None]:
                         await asyncio.sleep(0.1)
             if b": ready" not in log.read_bytes():
                 raise DidNotStart(f"The worker isn't ready. It said:\n{_end_of(log)}")
-            yield
+            yield process.pid
 
 
 @asynccontextmanager
@@ -92,6 +92,25 @@ async def engine() -> AsyncIterator[Running]:
             url = f"http://127.0.0.1:{port}"
             await _until_answering(f"{url}/system_stats", process, log, instances=False)
             yield Running(url, process.pid, folder)
+
+
+@asynccontextmanager
+async def null_engines(
+    count: int, *, run_ms: float, switch_ms: float = 0.0
+) -> AsyncIterator[Sequence[str]]:
+    """The addresses of ``count`` null engines, all in one process."""
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-null-") as name:
+        ports = [free_port() for _ in range(count)]
+        command = [sys.executable, "-m", "bench.null_engine"]
+        command += ["--run-ms", str(run_ms), "--switch-ms", str(switch_ms)]
+        for port in ports:
+            command += ["--port", str(port)]
+        log = Path(name) / "engines.log"
+        async with _process(command, {}, log) as process:
+            urls = [f"http://127.0.0.1:{port}" for port in ports]
+            # They listen one after another.
+            await _until_answering(f"{urls[-1]}/system_stats", process, log, instances=False)
+            yield urls
 
 
 def free_port() -> int:
