@@ -74,9 +74,9 @@ async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[int]:
         async with _process(command, environment, log) as process:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(START_SECONDS):
-                    while process.returncode is None and b": ready" not in log.read_bytes():  # noqa: ASYNC110
+                    while process.returncode is None and not _is_ready(log):  # noqa: ASYNC110
                         await asyncio.sleep(0.1)
-            if b": ready" not in log.read_bytes():
+            if not _is_ready(log):
                 raise DidNotStart(f"The worker isn't ready. It said:\n{_end_of(log)}")
             yield process.pid
 
@@ -184,6 +184,12 @@ async def _until_answering(
                             return
                 await asyncio.sleep(0.1)
     raise DidNotStart(f"{url} did not answer. The process said:\n{_end_of(log)}")
+
+
+def _is_ready(log: Path) -> bool:
+    """Whether the worker has an instance: already when it says that it runs, or since."""
+    said = log.read_bytes()
+    return b": ready" in said or (b"atelier worker:" in said and b"instance is up" in said)
 
 
 def _end_of(log: Path) -> str:

@@ -77,8 +77,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--per-second", type=float, default=12.0, help="jobs submitted")
-    parser.add_argument("--between", type=float, default=3.0, help="seconds between faults")
+    parser.add_argument("--per-second", type=float, default=25.0, help="jobs submitted")
     parser.add_argument("--lease", type=float, default=15.0, help="ATELIER_LEASE_SECONDS")
     parser.add_argument("--case", action="append", default=[], help="only these, in turn")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="copy logs and journals here")
@@ -90,7 +89,6 @@ def main() -> None:
         jobs=40 if chosen.quick else chosen.jobs,
         seed=chosen.seed,
         per_second=8.0 if chosen.quick else chosen.per_second,
-        seconds_between=1.0 if chosen.quick else chosen.between,
         engines=2 if chosen.quick else 3,
         lease_seconds=2.0 if chosen.quick else chosen.lease,
         cases=chosen.case or (QUICK if chosen.quick else ()),

@@ -26,19 +26,20 @@ DRAIN_SECONDS = 240.0
 # What an engine may be silent for, until its prompts count as lost.
 PATIENCE_SECONDS = 2.5
 PROMPT_ID = 36  # characters: null engines' files begin with it
+AT_ONCE = 0.15  # of the faults
+LONGEST_PAUSE_SECONDS = 40.0
 CUTTING = ("freeze_engine", "half_open_engine", "cut_engine")
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """``seconds_between`` is how often something is done, ``per_second`` how fast jobs come."""
+    """``per_second`` is how fast jobs come at most."""
 
     database: str
     kills: int
     jobs: int
     seed: int
-    per_second: float = 12.0
-    seconds_between: float = 3.0
+    per_second: float = 25.0
     run_ms: float = 80.0
     engines: int = 3
     lease_seconds: float = 15.0
@@ -101,14 +102,17 @@ async def _run(
         submitting = asyncio.create_task(
             load.submit(orders.jobs, per_second=orders.per_second, session=session)
         )
-        cancelling = asyncio.create_task(_cancel_now_and_then(load, session, rng))
+        beside = [
+            asyncio.create_task(_cancel_now_and_then(load, session, rng)),
+            asyncio.create_task(_count_ended(database, load)),
+        ]
         try:
-            await _harm(orders, faults, rng)
+            await _harm(orders, faults, load, rng)
             await submitting
         finally:
-            cancelling.cancel()
-            submitting.cancel()
-            await asyncio.gather(cancelling, submitting, return_exceptions=True)
+            for task in (*beside, submitting):
+                task.cancel()
+            await asyncio.gather(*beside, submitting, return_exceptions=True)
         await _until_ended(database, len(load.accepted))
         await resumes.settle()
     # All processes have ended: nothing changes any more.
@@ -137,18 +141,34 @@ async def _run(
     return outcome
 
 
-async def _harm(orders: Orders, faults: Faults, rng: random.Random) -> None:
-    """The cases one after another; one that lasts longer than the pause delays the next."""
+async def _harm(orders: Orders, faults: Faults, load: Load, rng: random.Random) -> None:
+    """The cases one after another, spread over the jobs: so each meets a service that works.
+
+    Now and then one follows at once on the last, when that may still be felt.
+    """
     for number in range(orders.kills):
-        await asyncio.sleep(orders.seconds_between * rng.uniform(0.6, 1.4))
+        due = orders.jobs * (number + rng.uniform(0.2, 1)) / (orders.kills + 1)
+        deadline = time.monotonic() + (0.0 if rng.random() < AT_ONCE else LONGEST_PAUSE_SECONDS)
+        while load.ended < due and time.monotonic() < deadline:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.1)
         if orders.cases:
-            await faults.do(getattr(faults, orders.cases[number % len(orders.cases)]))
+            harm = await faults.do(getattr(faults, orders.cases[number % len(orders.cases)]))
         else:
-            await faults.one()
-        harm = faults.done[-1]
+            harm = await faults.one()
         print(
-            f"{number + 1:4} {harm.case} {harm.target} {harm.ended - harm.began:.1f} s", flush=True
+            f"{number + 1:4} {harm.case} {harm.target} {harm.ended - harm.began:.1f} s,"
+            f" {load.ended} ended",
+            flush=True,
         )
+
+
+async def _count_ended(database: ChaosDatabase, load: Load) -> None:
+    while True:
+        rows = await database.rows(
+            "SELECT COUNT(*) FROM jobs WHERE status NOT IN ('queued', 'running')"
+        )
+        load.ended = rows[0][0]
+        await asyncio.sleep(0.3)
 
 
 async def _cancel_now_and_then(
