@@ -88,12 +88,13 @@ class Load:
         if answer is not None and answer[0] in (200, 202) and answer[1]["id"] != id:
             self.ids_changed += 1
 
-    async def cancel(self, session: aiohttp.ClientSession) -> None:
-        """Cancel one of the latest jobs, which may wait, run, or have ended."""
+    async def cancel(self, session: aiohttp.ClientSession, running: Sequence[str] = ()) -> None:
+        """Cancel one of ``running``, else of the latest: that may wait, run, or have ended."""
         if not self.accepted:
             return
         latest = list(itertools.islice(reversed(self.accepted.values()), 40))
-        job = self.rng.choice(latest)
+        known = set(self.accepted.values())
+        job = self.rng.choice([id for id in running if id in known] or latest)
         url = self.rng.choice(self.api_urls)
         sent = time.time()
         answer = await self._ask(session, "POST", f"{url}/v1/jobs/{job}/cancel", {}, None)

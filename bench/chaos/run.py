@@ -103,7 +103,7 @@ async def _run(
             load.submit(orders.jobs, per_second=orders.per_second, session=session)
         )
         beside = [
-            asyncio.create_task(_cancel_now_and_then(load, session, rng)),
+            asyncio.create_task(_cancel_now_and_then(database, load, session, rng)),
             asyncio.create_task(_count_ended(database, load)),
         ]
         try:
@@ -118,6 +118,10 @@ async def _run(
     # All processes have ended: nothing changes any more.
     records = await _records(database)
     journals = _journals(fleet)
+    for harm in faults.done:
+        # Its next life begins seconds after its death, when a prompt may run elsewhere already.
+        if harm.case == "kill_engine":
+            journals.ups[harm.target].append(harm.began)
     spooled = _spooled(fleet)
     cancelled = {one.job for one in load.cancels} | {
         record.id for record in records.values() if record.status == "cancelled"
@@ -171,12 +175,17 @@ async def _count_ended(database: ChaosDatabase, load: Load) -> None:
         await asyncio.sleep(0.3)
 
 
+async def _running(database: ChaosDatabase) -> list[str]:
+    rows = await database.rows("SELECT id FROM jobs WHERE status = 'running'")
+    return [row[0] for row in rows]
+
+
 async def _cancel_now_and_then(
-    load: Load, session: aiohttp.ClientSession, rng: random.Random
+    database: ChaosDatabase, load: Load, session: aiohttp.ClientSession, rng: random.Random
 ) -> None:
     while True:
         await asyncio.sleep(rng.uniform(0.5, 2.5))
-        await load.cancel(session)
+        await load.cancel(session, await _running(database) if rng.random() < 0.5 else ())
 
 
 async def _until_answering(session: aiohttp.ClientSession, url: str) -> Any:

@@ -157,7 +157,10 @@ async def application(
         database = await stack.enter_async_context(open_database(settings))
         store = await stack.enter_async_context(open_configured_store(settings))
         await check_store(store)
-        owner = stack.enter_context(worker_identity(settings.data_dir / "workers"))
+        # Each kind its own names: where all of a machine's processes start again at once, a worker
+        # that got the name of an API process would have to wait for its old leases to run out.
+        names = settings.data_dir / ("workers" if worker else "apis")
+        owner = stack.enter_context(worker_identity(names))
         if not worker:
             owner = f"{owner}-api"
         new_id = secrets.token_hex(8)
