@@ -106,7 +106,7 @@ class FaultProxy:
             writer.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := await reader.read(CHUNK):
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
@@ -115,3 +115,7 @@ class FaultProxy:
                 await writer.drain()
             if writer.can_write_eof():
                 writer.write_eof()
+        except OSError:
+            # The other side learns of a break as it would without us: a database that doesn't
+            # keeps the locks of who has died.
+            writer.transport.abort()
