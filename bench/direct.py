@@ -46,6 +46,12 @@ class Direct:
         await self._waiting[prompt_id]
         del self._waiting[prompt_id]
 
+    async def free(self) -> None:
+        """Have models and results forgotten before the next prompt."""
+        body = orjson.dumps({"unload_models": True, "free_memory": True})
+        async with self._session.post(f"{self._url}/free", data=body) as response:
+            response.raise_for_status()
+
     async def view(self, image: Mapping[str, str]) -> bytes:
         async with self._session.get(f"{self._url}/view", params=image) as response:
             response.raise_for_status()

@@ -1,42 +1,32 @@
-"""A TCP proxy that misbehaves when told to: in front of an engine, a database or Redis."""
+"""A TCP proxy that breaks the way networks do, on command."""
 
 import asyncio
 import contextlib
-import socket
-import struct
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-Fault = Literal["pass", "delay", "swallow", "refuse"]
-CHUNK_BYTES = 1 << 16
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of no time: the peer sees RST, not FIN
+CHUNK = 1 << 16
 
 
 class FaultProxy:
-    """``async with FaultProxy(host, port) as proxy`` listens on ``proxy.port`` of 127.0.0.1.
+    """``async with FaultProxy(host, port)`` listens on a port of 127.0.0.1 and passes on to there.
 
-    ``fault`` is how it behaves from now on, to open connections too:
-    pass: as if it weren't there; delay: every chunk waits ``delay_seconds``; swallow: half-open,
-    connections are accepted and bytes taken, but none goes on; refuse: nothing is accepted.
+    ``port`` is where it listens. All commands work at once and on open connections too, unless
+    they say otherwise.
     """
 
-    def __init__(self, host: str, port: int, *, delay_seconds: float = 0.2) -> None:
-        self._target = (host, port)
-        self.delay_seconds = delay_seconds
-        self.port = 0
-        self.connections = 0
-        self._fault: Fault = "pass"
-        self._changed = asyncio.Event()
+    def __init__(self, host: str, port: int, *, listen_port: int = 0) -> None:
+        self._to = host, port
+        self.port = listen_port
+        self.delay_seconds = 0.0  # added to each piece that passes
         self._server: asyncio.Server | None = None
-        self._open: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
-        self._cut_after: int | None = None
-
-    @property
-    def fault(self) -> Fault:
-        return self._fault
+        self._open: set[asyncio.StreamWriter] = set()
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     async def __aenter__(self) -> Self:
-        await self._listen()
+        await self.accept()
         return self
 
     async def __aexit__(
@@ -45,80 +35,87 @@ class FaultProxy:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stop_listening()
+        await self.refuse()
         self.reset()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        for handler in list(self._handlers):
+            handler.cancel()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
 
-    async def set(self, fault: Fault) -> None:
-        """Behave so from now on. Refusing leaves what is open open: see ``reset``."""
-        was, self._fault = self._fault, fault
-        self._changed.set()
-        self._changed = asyncio.Event()
-        if fault == "refuse":
-            await self._stop_listening()
-        elif was == "refuse":
-            await self._listen()
+    async def accept(self) -> None:
+        """Listen (again), at the same port."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
 
-    def reset(self) -> int:
-        """Reset every open connection; how many there were."""
-        for task, writers in list(self._open.items()):
-            for writer in writers:
-                raw = writer.get_extra_info("socket")
-                with contextlib.suppress(OSError):
-                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-                writer.transport.abort()
-            task.cancel()
-        return len(self._open)
-
-    def cut_after(self, count_bytes: int) -> None:
-        """End the next connection that answers, in the middle: after so many bytes of answer."""
-        self._cut_after = count_bytes
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _stop_listening(self) -> None:
+    async def refuse(self) -> None:
+        """Stop listening: who connects now finds nobody there. Open connections stay."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.connections += 1
-        self._open[task] = writers = [writer]
-        try:
-            while self._fault == "swallow":
-                await self._changed.wait()
-            there, onward = await asyncio.open_connection(*self._target)
-            writers.append(onward)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, onward, answers=False))
-                group.create_task(self._pump(there, writer, answers=True))
-        except* (OSError, asyncio.CancelledError):
-            pass  # either end went, or a fault ended it: both ends are closed below
-        finally:
-            for one in writers:
-                one.transport.abort() if one.is_closing() else one.close()
-            self._open.pop(task, None)
+    def hold(self) -> None:
+        """Half-open: accept and keep connections, but let nothing through in any direction."""
+        self._flowing.clear()
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
-    ) -> None:
-        while data := await reader.read(CHUNK_BYTES):
-            while self._fault == "swallow":
-                # What was swallowed for a while comes late, as after a lost packet.
-                await self._changed.wait()
-            if self._fault == "delay":
-                await asyncio.sleep(self.delay_seconds)
-            if answers and self._cut_after is not None:
-                kept, self._cut_after = self._cut_after, None
-                writer.write(data[:kept])
+    def flow(self) -> None:
+        """Pass on again, what was held back first."""
+        self._flowing.set()
+
+    def reset(self) -> int:
+        """Break all open connections with RST; how many ends there were."""
+        count = 0
+        for writer in list(self._open):
+            with contextlib.suppress(RuntimeError, OSError):
+                writer.transport.abort()
+                count += 1
+        return count
+
+    async def cut(self, seconds: float) -> None:
+        """Nobody there for a while, and open connections broken."""
+        await self.refuse()
+        self.reset()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await self.accept()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._handlers.add(task)
+            task.add_done_callback(self._handlers.discard)
+        self._open.add(writer)
+        try:
+            await self._flowing.wait()
+            try:
+                far_reader, far_writer = await asyncio.open_connection(*self._to)
+            except OSError:
+                return
+            self._open.add(far_writer)
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._pump(reader, far_writer))
+                    both.create_task(self._pump(far_reader, writer))
+            finally:
+                self._open.discard(far_writer)
+                far_writer.transport.abort()
+        except asyncio.CancelledError:
+            return  # we are leaving: asyncio would report each connection that was open
+        finally:
+            self._open.discard(writer)
+            writer.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(CHUNK):
+                if self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
+                await self._flowing.wait()
+                writer.write(data)
                 await writer.drain()
-                raise ConnectionResetError("cut")
-            writer.write(data)
-            await writer.drain()
-        with contextlib.suppress(OSError):
             if writer.can_write_eof():
                 writer.write_eof()
+        except OSError:
+            # The other side learns of a break as it would without us: a database that doesn't
+            # keeps the locks of who has died.
+            writer.transport.abort()

@@ -1,385 +1,332 @@
-"""A server that speaks ComfyUI's protocol and does no work, but counts what it is asked for.
+"""``python -m bench.null_engine --port P``: speaks ComfyUI's protocol and draws nothing.
 
-``python -m bench.null_engine --port 8188 --log FILE`` is one as a process. A graph runs as long as
-its ``NullWork`` nodes say, plus the switch cost where its checkpoint isn't the one loaded last.
-Every event goes to the log as one JSON line before it has an effect, so that what a killed engine
-did is known: {at (epoch s), event, prompt, mark, ...}; ``mark`` is the first NullWork's.
+A prompt takes as long as it is told to, so that what is measured beside it is not the drawing.
+What it is asked and what it does goes into a journal that survives SIGKILL: see ``Journal``.
 """
 
 import argparse
 import asyncio
-import contextlib
-import io
 import itertools
+import os
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
-from aiohttp import WSMsgType, web
-from PIL import Image
+from aiohttp import web
 
-from bench.null_nodes import OBJECT_INFO
+from atelier.comfy.protocol import (
+    Executed,
+    Executing,
+    ExecutionCached,
+    ExecutionInterrupted,
+    ExecutionStart,
+    ExecutionSuccess,
+    Message,
+    Progress,
+)
+from atelier.engine.clients import Clients
+from bench.null_nodes import LOADER, mark, node_infos, output_nodes, picture
 
-STEP_SECONDS = 0.01  # how often a running prompt looks whether it is interrupted
+HISTORY = 20_000
 
 
-def _picture() -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (8, 8), (90, 120, 150)).save(out, "PNG")
-    return out.getvalue()
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Milliseconds: of each prompt, and more where it loads another model than the last."""
+
+    run_ms: float
+    switch_ms: float = 0.0
 
 
-PICTURE = _picture()
+class Journal:
+    """A line of JSON for each thing that happens: {at, what, ...}; ``at`` in seconds of the day.
+
+    ``what``: up {pid}, received {prompt, mark}, began {prompt}, ended {prompt, how},
+    deleted {prompt}, interrupt {asked, hit}: which prompt was named, if any, and which was stopped.
+    Each line is one write to the end of the file: nothing of it is lost when the process is.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._file = None if path is None else os.open(path, flags, 0o644)
+        self.note("up", pid=os.getpid())
+
+    def note(self, what: str, **more: Any) -> None:
+        if self._file is not None:
+            os.write(self._file, orjson.dumps({"at": time.time(), "what": what, **more}) + b"\n")
 
 
 @dataclass(slots=True)
 class Prompt:
+    number: float
     id: str
     graph: Mapping[str, Any]
     client: str
-    number: int
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
 
-    @property
-    def entry(self) -> list[Any]:
-        return [self.number, self.id, self.graph, self.extra, []]
-
-    def inputs_of(self, class_type: str, name: str) -> list[Any]:
-        nodes = self.graph.values()
-        return [n["inputs"].get(name) for n in nodes if n["class_type"] == class_type]
-
-    @property
-    def mark(self) -> str | None:
-        return next(iter(self.inputs_of("NullWork", "mark")), None)
+    def told(self) -> list[Any]:
+        return [
+            self.number,
+            self.id,
+            self.graph,
+            {"client_id": self.client},
+            output_nodes(self.graph),
+        ]
 
 
 class NullEngine:
-    """One engine. ``run_seconds`` is added to every prompt, ``switch_seconds`` to those that
-    need another checkpoint than the one before. ``log`` None: nothing is written.
+    """One engine: its queue, the prompt that runs, and what ran."""
 
-    ``received``, ``started`` and ``interrupted`` count by prompt id; ``stray`` are interrupts that
-    named a prompt and found another at work.
-    """
+    def __init__(self, costs: Costs, models: Sequence[str], journal: Journal) -> None:
+        self._costs = costs
+        self._infos = node_infos(models)
+        self._journal = journal
+        self._clients = Clients(self._remaining)
+        self._numbers = itertools.count()
+        self._waiting: deque[Prompt] = deque()
+        self._running: Prompt | None = None
+        self._history: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._model: str | None = None
+        self._filled = asyncio.Event()
 
-    def __init__(
-        self,
-        *,
-        run_seconds: float = 0.0,
-        switch_seconds: float = 0.0,
-        step_seconds: float = STEP_SECONDS,
-        log: Path | None = None,
-        keep_history: bool = False,
-    ) -> None:
-        self._run_seconds = run_seconds
-        self._switch_seconds = switch_seconds
-        self._step_seconds = step_seconds
-        self._log_path = log
-        self._log: IO[bytes] | None = None
-        self.received: Counter[str] = Counter()
-        self.started: Counter[str] = Counter()
-        self.interrupted: Counter[str] = Counter()
-        self.stray = 0
-        self.switches = 0
-        self.loaded: str | None = None
-        self.running: Prompt | None = None
-        self.pending: deque[Prompt] = deque()
-        self.history: dict[str, dict[str, Any]] = {}
-        if keep_history and log is not None and log.exists():
-            self._recall(log)
-        self._numbers = itertools.count(1)
-        self._work = asyncio.Event()
-        self._interrupt = asyncio.Event()
-        self._sockets: dict[str, web.WebSocketResponse] = {}
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=100 << 20)
+        for prefix in ("", "/api"):
+            app.add_routes(self._routes(prefix))
 
-    # -- the work ------------------------------------------------------------------------------
+        async def alive(_: web.Application) -> Any:
+            self._clients.attach(asyncio.get_running_loop())
+            working = asyncio.create_task(self._work())
+            yield
+            working.cancel()
+            await self._clients.close()
 
-    async def run(self) -> None:
-        """Run prompts one after another until cancelled."""
-        while True:
-            while self.pending:
-                self.running = prompt = self.pending.popleft()
-                ended = await self._execute(prompt)
-                self.history[prompt.id] = ended
-                while len(self.history) > 10_000:
-                    del self.history[next(iter(self.history))]
-                self.running = None
-                await self._tell_remaining()
-            self._work.clear()
-            await self._work.wait()
-
-    async def _execute(self, prompt: Prompt) -> dict[str, Any]:
-        self._interrupt.clear()
-        self.started[prompt.id] += 1
-        self.note("started", prompt)
-        at = {"prompt_id": prompt.id}
-        await self._tell(prompt, "execution_start", {**at, "timestamp": _now_ms()})
-        node = next(iter(prompt.graph))
-        await self._tell(prompt, "executing", {**at, "node": node, "display_node": node})
-        if not await self._pass(self._seconds_of(prompt)):
-            self.interrupted[prompt.id] += 1
-            self.note("interrupted", prompt)
-            data = {**at, "node_id": node, "node_type": "NullWork", "executed": []}
-            await self._tell(prompt, "execution_interrupted", data)
-            return _ended(prompt, {}, "error", ("execution_interrupted", data))
-        outputs = {}
-        for id, one in prompt.graph.items():
-            if one["class_type"] == "SaveImage":
-                name = {"filename": f"{prompt.id}_{id}.png", "subfolder": "", "type": "output"}
-                outputs[id] = {"images": [name]}
-        self.note("ended", prompt, outputs=outputs)
-        for id, output in outputs.items():
-            await self._tell(prompt, "progress", {**at, "node": id, "value": 1, "max": 1})
-            await self._tell(prompt, "executed", {**at, "node": id, "output": output})
-        data = {**at, "timestamp": _now_ms()}
-        # Known by its history before anybody is told, as whoever is told asks for it.
-        ended = self.history[prompt.id] = _ended(
-            prompt, outputs, "success", ("execution_success", data)
-        )
-        await self._tell(prompt, "execution_success", data)
-        await self._tell(prompt, "executing", {**at, "node": None})
-        return ended
-
-    def _seconds_of(self, prompt: Prompt) -> float:
-        seconds = self._run_seconds
-        seconds += sum(int(ms) for ms in prompt.inputs_of("NullWork", "milliseconds")) / 1000
-        for name in prompt.inputs_of("CheckpointLoaderSimple", "ckpt_name"):
-            if name != self.loaded:
-                self.loaded = name
-                self.switches += 1
-                seconds += self._switch_seconds
-        return seconds
-
-    async def _pass(self, seconds: float) -> bool:
-        """Let the time go by; False when an interrupt ended it."""
-        if seconds <= 0:
-            return True
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > 0:
-            # In steps, as a sampler looks: an interrupt isn't obeyed at once.
-            pause = min(left, self._step_seconds) if self._interrupt.is_set() else left
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._interrupt.wait(), pause)
-            if self._interrupt.is_set():
-                await asyncio.sleep(min(left, self._step_seconds))
-                return False
-        return True
-
-    def note(self, event: str, prompt: Prompt, **more: Any) -> None:
-        if self._log is not None:
-            line = {
-                "at": time.time(),
-                "event": event,
-                "prompt": prompt.id,
-                "mark": prompt.mark,
-                **more,
-            }
-            self._log.write(orjson.dumps(line) + b"\n")
-
-    def _recall(self, log: Path) -> None:
-        graph: dict[str, Any] = {}
-        for line in log.read_bytes().splitlines():
-            said = orjson.loads(line)
-            if said["event"] == "ended":
-                prompt = Prompt(said["prompt"], graph, "", 0)
-                self.history[prompt.id] = _ended(prompt, said["outputs"], "success")
-
-    # -- the protocol --------------------------------------------------------------------------
-
-    def app(self) -> web.Application:
-        app = web.Application(client_max_size=1 << 28)
-        app.add_routes(
-            [
-                web.post("/prompt", self._prompt),
-                web.get("/queue", self._queue),
-                web.post("/queue", self._edit_queue),
-                web.get("/history/{id}", self._history),
-                web.post("/interrupt", self._interrupt_prompt),
-                web.get("/system_stats", self._system_stats),
-                web.get("/object_info", _object_info),
-                web.post("/upload/image", _upload),
-                web.get("/view", _view),
-                web.post("/free", self._free),
-                web.get("/ws", self._socket),
-            ]
-        )
-        app.on_startup.append(self._begin)
-        app.on_shutdown.append(self._end)
+        app.cleanup_ctx.append(alive)
         return app
 
-    async def _begin(self, app: web.Application) -> None:
-        if self._log_path is not None:
-            # Unbuffered: what is written stays when we are killed.
-            self._log = self._log_path.open("ab", buffering=0)
-        self._task = asyncio.create_task(self.run(), name="null engine")
+    def _routes(self, prefix: str) -> list[web.RouteDef]:
+        return [
+            web.get(f"{prefix}/ws", self._clients.serve),
+            web.post(f"{prefix}/prompt", self._submit),
+            web.get(f"{prefix}/queue", self._tell_queue),
+            web.post(f"{prefix}/queue", self._change_queue),
+            web.post(f"{prefix}/interrupt", self._interrupt),
+            web.post(f"{prefix}/free", self._free),
+            web.get(f"{prefix}/history/{{id}}", self._tell_history),
+            web.get(f"{prefix}/system_stats", self._tell_system),
+            web.get(f"{prefix}/object_info", self._tell_nodes),
+            web.post(f"{prefix}/upload/image", self._upload),
+            web.get(f"{prefix}/view", self._view),
+        ]
 
-    async def _end(self, app: web.Application) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        for socket in list(self._sockets.values()):
-            await socket.close()
-        if self._log is not None:
-            self._log.close()
+    # -- what runs -------------------------------------------------------------------------------
 
-    async def _prompt(self, request: web.Request) -> web.Response:
+    def _remaining(self) -> int:
+        return len(self._waiting) + (self._running is not None)
+
+    async def _work(self) -> None:
+        while True:
+            while not self._waiting:
+                self._filled.clear()
+                await self._filled.wait()
+            prompt = self._running = self._waiting.popleft()
+            self._journal.note("began", prompt=prompt.id)
+            outputs = await self._run(prompt)
+            how = "interrupted" if outputs is None else "success"
+            self._journal.note("ended", prompt=prompt.id, how=how)
+            self._keep(prompt, outputs)
+            self._running = None
+            self._clients.broadcast_remaining(self._remaining())
+
+    async def _run(self, prompt: Prompt) -> dict[str, Any] | None:
+        """What the prompt made, by node; None where it was interrupted."""
+
+        def tell(message: Message) -> None:
+            self._clients.send(prompt.client, message)
+
+        loader, model = _model_of(prompt.graph)
+        is_warm = model is None or model == self._model
+        cached = (loader,) if loader is not None and is_warm else ()
+        tell(ExecutionStart(prompt.id, _now_ms()))
+        tell(ExecutionCached(prompt.id, cached, _now_ms()))
+        if loader is not None and not is_warm:
+            tell(Executing(prompt.id, loader))
+            self._model = model
+            if await self._takes(prompt, self._costs.switch_ms):
+                return self._stopped(prompt, loader, tell)
+        outputs = output_nodes(prompt.graph)
+        busy = next(iter(prompt.graph), outputs[0])
+        tell(Executing(prompt.id, busy))
+        for half in (1, 2):
+            if await self._takes(prompt, self._costs.run_ms / 2):
+                return self._stopped(prompt, busy, tell)
+            tell(Progress(prompt.id, busy, half, 2))
+        made = {}
+        for node in outputs:
+            # Files are named after the prompt: whose they are can be told afterwards.
+            name = {"filename": f"{prompt.id}_{node}_.png", "subfolder": "", "type": "output"}
+            made[node] = {"images": [name]}
+            tell(Executed(prompt.id, node, made[node], node))
+        tell(ExecutionSuccess(prompt.id, _now_ms()))
+        tell(Executing(prompt.id, None))
+        return made
+
+    async def _takes(self, prompt: Prompt, milliseconds: float) -> bool:
+        """Let the time pass; True where somebody has interrupted it."""
+        if milliseconds > 0:
+            try:
+                async with asyncio.timeout(milliseconds / 1000):
+                    await prompt.interrupted.wait()
+            except TimeoutError:
+                pass
+        return prompt.interrupted.is_set()
+
+    def _stopped(self, prompt: Prompt, node: str, tell: Any) -> None:
+        tell(ExecutionInterrupted(prompt.id, node, prompt.graph[node]["class_type"], (), _now_ms()))
+
+    def _keep(self, prompt: Prompt, outputs: dict[str, Any] | None) -> None:
+        stopped = ["execution_interrupted", {"prompt_id": prompt.id, "node_id": None}]
+        stopped[1] |= {"node_type": None, "executed": [], "timestamp": _now_ms()}  # type: ignore[operator]
+        ended = ["execution_success", {"prompt_id": prompt.id, "timestamp": _now_ms()}]
+        self._history[prompt.id] = {
+            "prompt": prompt.told(),
+            "outputs": outputs or {},
+            "status": {
+                "status_str": "error" if outputs is None else "success",
+                "completed": outputs is not None,
+                "messages": [stopped if outputs is None else ended],
+            },
+            "meta": {},
+        }
+        if len(self._history) > HISTORY:
+            self._history.popitem(last=False)
+
+    # -- what is asked ---------------------------------------------------------------------------
+
+    async def _submit(self, request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
-        prompt = Prompt(
-            str(body["prompt_id"]),
-            body["prompt"],
-            str(body.get("client_id", "")),
-            next(self._numbers),
-            body.get("extra_data") or {},
+        graph, number = body["prompt"], next(self._numbers)
+        unknown = [n["class_type"] for n in graph.values() if n["class_type"] not in self._infos]
+        if unknown or not output_nodes(graph):
+            error = {"type": "invalid_prompt", "message": "Cannot execute", "extra_info": {}}
+            return _json({"error": {**error, "details": str(unknown)}, "node_errors": {}}, 400)
+        prompt = Prompt(number, body["prompt_id"], graph, body.get("client_id", ""))
+        # Before the answer: who dies in between has taken it all the same.
+        self._journal.note("received", prompt=prompt.id, mark=mark(graph))
+        self._waiting.append(prompt)
+        self._filled.set()
+        self._clients.broadcast_remaining(self._remaining())
+        return _json({"prompt_id": prompt.id, "number": number, "node_errors": {}})
+
+    async def _tell_queue(self, request: web.Request) -> web.Response:
+        running = [] if self._running is None else [self._running.told()]
+        return _json(
+            {"queue_running": running, "queue_pending": [one.told() for one in self._waiting]}
         )
-        self.received[prompt.id] += 1
-        self.note("received", prompt)
-        self.pending.append(prompt)
-        self._work.set()
-        return _json({"prompt_id": prompt.id, "number": prompt.number, "node_errors": {}})
 
-    async def _queue(self, request: web.Request) -> web.Response:
-        running = [self.running.entry] if self.running is not None else []
-        pending = [prompt.entry for prompt in self.pending]
-        return _json({"queue_running": running, "queue_pending": pending})
-
-    async def _edit_queue(self, request: web.Request) -> web.Response:
-        gone = set(orjson.loads(await request.read()).get("delete", ()))
-        for prompt in [one for one in self.pending if one.id in gone]:
-            self.pending.remove(prompt)
-            self.note("deleted", prompt)
+    async def _change_queue(self, request: web.Request) -> web.Response:
+        body = orjson.loads(await request.read())
+        gone = set(body.get("delete", ()))
+        for prompt in [one for one in self._waiting if one.id in gone or body.get("clear")]:
+            self._waiting.remove(prompt)
+            self._journal.note("deleted", prompt=prompt.id)
+        self._clients.broadcast_remaining(self._remaining())
         return web.Response()
 
-    async def _history(self, request: web.Request) -> web.Response:
-        id = request.match_info["id"]
-        return _json({id: self.history[id]} if id in self.history else {})
-
-    async def _interrupt_prompt(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        wanted = orjson.loads(body).get("prompt_id") if body else None
-        if self.running is not None:
-            if wanted in (None, self.running.id):
-                self.note("interrupt", self.running, targeted=wanted is not None)
-                self._interrupt.set()
-            else:
-                self.stray += 1
-                self.note("stray", self.running, wanted=wanted)
+    async def _interrupt(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        asked = orjson.loads(raw).get("prompt_id") if raw else None
+        running = self._running
+        hit = running if running is not None and asked in (None, running.id) else None
+        self._journal.note("interrupt", asked=asked, hit=None if hit is None else hit.id)
+        if hit is not None:
+            hit.interrupted.set()
         return web.Response()
-
-    async def _system_stats(self, request: web.Request) -> web.Response:
-        device = {"name": "null", "type": "cpu", "index": None, "vram_total": 1, "vram_free": 1}
-        system = {"os": "posix", "comfyui_version": "0.3.64", "argv": [], "python_version": "3"}
-        return _json({"system": system, "devices": [device]})
 
     async def _free(self, request: web.Request) -> web.Response:
-        self.loaded = None
+        if orjson.loads(await request.read()).get("unload_models"):
+            self._model = None
         return web.Response()
 
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        client = request.query.get("clientId", "")
-        self._sockets[client] = socket
-        try:
-            await socket.send_str(_text("status", {**self._remaining(), "sid": client}))
-            async for frame in socket:
-                if frame.type is WSMsgType.ERROR:
-                    break
-        finally:
-            if self._sockets.get(client) is socket:
-                del self._sockets[client]
-        return socket
+    async def _tell_history(self, request: web.Request) -> web.Response:
+        id = request.match_info["id"]
+        return _json({id: self._history[id]} if id in self._history else {})
 
-    def _remaining(self) -> dict[str, Any]:
-        count = len(self.pending) + (self.running is not None)
-        return {"status": {"exec_info": {"queue_remaining": count}}}
+    async def _tell_system(self, request: web.Request) -> web.Response:
+        system = {"os": os.name, "comfyui_version": "0.3.64", "python_version": "3"}
+        memory = {"vram_total": 8 << 30, "vram_free": 8 << 30}
+        torch = {"torch_vram_total": 8 << 30, "torch_vram_free": 8 << 30}
+        device = {"name": "null", "type": "cuda", "index": 0, **memory, **torch}
+        return _json({"system": system, "devices": [device]})
 
-    async def _tell_remaining(self) -> None:
-        text = _text("status", self._remaining())
-        for socket in list(self._sockets.values()):
-            await _send(socket, text)
+    async def _tell_nodes(self, request: web.Request) -> web.Response:
+        return _json(self._infos)
 
-    async def _tell(self, prompt: Prompt, kind: str, data: Mapping[str, Any]) -> None:
-        if (socket := self._sockets.get(prompt.client)) is not None:
-            await _send(socket, _text(kind, data))
+    async def _upload(self, request: web.Request) -> web.Response:
+        name = ""
+        async for part in await request.multipart():
+            if getattr(part, "name", None) == "image":
+                name = part.filename or ""  # type: ignore[union-attr]
+            await part.read()  # type: ignore[union-attr, call-arg]
+        return _json({"name": name, "subfolder": "", "type": "input"})
+
+    async def _view(self, request: web.Request) -> web.Response:
+        # As ComfyUI's, the files outlive the process: any name is one that was made once.
+        return web.Response(body=picture(), content_type="image/png")
 
 
-async def _send(socket: web.WebSocketResponse, text: str) -> None:
-    with contextlib.suppress(ConnectionError, RuntimeError):
-        await socket.send_str(text)
-
-
-def _ended(
-    prompt: Prompt, outputs: Mapping[str, Any], status: str, *messages: tuple[str, Any]
-) -> dict[str, Any]:
-    said = {"status_str": status, "completed": status == "success", "messages": messages}
-    return {"prompt": prompt.entry, "outputs": outputs, "status": said, "meta": {}}
+def _model_of(graph: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    for id, node in graph.items():
+        if node["class_type"] == LOADER:
+            return id, node["inputs"]["ckpt_name"]
+    return None, None
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _text(kind: str, data: Mapping[str, Any]) -> str:
-    return orjson.dumps({"type": kind, "data": data}).decode()
+def _json(body: Any, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
-def _json(body: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
-
-
-async def _object_info(request: web.Request) -> web.Response:
-    return _json(OBJECT_INFO)
-
-
-async def _upload(request: web.Request) -> web.Response:
-    form = await request.post()
-    name = getattr(form["image"], "filename", "picture.png")
-    return _json({"name": name, "subfolder": form.get("subfolder", ""), "type": "input"})
-
-
-async def _view(request: web.Request) -> web.Response:
-    return web.Response(body=PICTURE, content_type="image/png")
-
-
-@asynccontextmanager
-async def served(engine: NullEngine, port: int = 0) -> AsyncIterator[str]:
-    """``engine`` on 127.0.0.1; its URL."""
-    runner = web.AppRunner(engine.app(), access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
+async def serve(ports: Sequence[int], engine_at: Any) -> None:
+    """An engine at each of ``ports``, until cancelled; ``engine_at`` makes one."""
+    runners = []
+    for port in ports:
+        runner = web.AppRunner(engine_at().application(), access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+        runners.append(runner)
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-async def _serve(ports: list[int], options: argparse.Namespace) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        for port in ports:
-            engine = NullEngine(
-                run_seconds=options.run_ms / 1000,
-                switch_seconds=options.switch_ms / 1000,
-                log=options.log,
-                keep_history=options.keep,
-            )
-            print(await stack.enter_async_context(served(engine, port)), flush=True)
         await asyncio.Event().wait()
+    finally:
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.null_engine", description=__doc__)
-    parser.add_argument("--port", type=int, nargs="+", default=[0], help="one engine on each")
-    parser.add_argument("--run-ms", type=float, default=0, help="run time of every prompt")
-    parser.add_argument("--switch-ms", type=float, default=0, help="cost of another checkpoint")
-    parser.add_argument("--log", type=Path, help="append what happens, a JSON line each")
-    parser.add_argument("--keep", action="store_true", help="know the history from the log")
-    with contextlib.suppress(KeyboardInterrupt):
-        options = parser.parse_args()
-        asyncio.run(_serve(options.port, options))
+    parser.add_argument("--port", type=int, action="append", required=True, help="one or several")
+    parser.add_argument("--run-ms", type=float, default=200.0, help="what a prompt takes")
+    parser.add_argument("--switch-ms", type=float, default=0.0, help="what another model takes")
+    parser.add_argument("--models", default="tiny.safetensors,tiny2.safetensors")
+    parser.add_argument("--journal", type=Path, help="file that says what happened")
+    chosen = parser.parse_args()
+    journal = Journal(chosen.journal)
+    costs = Costs(chosen.run_ms, chosen.switch_ms)
+    models = chosen.models.split(",")
+    work = serve(chosen.port, lambda: NullEngine(costs, models, journal))
+    try:
+        import uvloop
+    except ImportError:  # on Windows
+        asyncio.run(work)
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work)
 
 
 if __name__ == "__main__":

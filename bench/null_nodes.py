@@ -1,62 +1,77 @@
-"""What the null engine says that it can run: the nodes of a plain text-to-image graph."""
+"""The few nodes that a null engine claims to have, as ComfyUI describes them, and its picture."""
 
-from collections.abc import Mapping
+import functools
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-CHECKPOINTS = ("tiny.safetensors", "tiny2.safetensors")
+from PIL import Image
+
+LOADER = "CheckpointLoaderSimple"
+SIDE = 64  # pixels
+
+_WHOLE = {"default": 1, "min": 0, "max": 2**64 - 1}
+_INT: list[Any] = ["INT", _WHOLE]
+_FLOAT: list[Any] = ["FLOAT", {"default": 1.0, "min": 0.0, "max": 1e9}]
+_TEXT: list[Any] = ["STRING", {"default": ""}]
 
 
-def _node(outputs: list[str], *, output_node: bool = False, **inputs: Any) -> dict[str, Any]:
+def node_infos(models: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What ``/object_info`` tells of an engine with these checkpoints."""
+    sampler = {
+        "model": ["MODEL"],
+        "seed": _INT,
+        "steps": _INT,
+        "cfg": _FLOAT,
+        "sampler_name": [["euler"], {}],
+        "scheduler": [["normal"], {}],
+        "positive": ["CONDITIONING"],
+        "negative": ["CONDITIONING"],
+        "latent_image": ["LATENT"],
+        "denoise": _FLOAT,
+    }
+    size = {"width": _INT, "height": _INT, "batch_size": _INT}
     return {
-        "input": {"required": inputs},
-        "input_order": {"required": list(inputs)},
-        "output": outputs,
-        "output_name": outputs,
-        "output_is_list": [False] * len(outputs),
-        "output_node": output_node,
-        "category": "null",
+        LOADER: _info(LOADER, {"ckpt_name": [list(models), {}]}, ("MODEL", "CLIP", "VAE")),
+        "CLIPTextEncode": _info(
+            "CLIPTextEncode", {"text": _TEXT, "clip": ["CLIP"]}, ("CONDITIONING",)
+        ),
+        "EmptyLatentImage": _info("EmptyLatentImage", size, ("LATENT",)),
+        "KSampler": _info("KSampler", sampler, ("LATENT",)),
+        "VAEDecode": _info("VAEDecode", {"samples": ["LATENT"], "vae": ["VAE"]}, ("IMAGE",)),
+        "EmptyImage": _info("EmptyImage", {**size, "color": _INT}, ("IMAGE",)),
+        "SaveImage": _info("SaveImage", {"images": ["IMAGE"], "filename_prefix": _TEXT}, ()),
     }
 
 
-_WHOLE = {"default": 64, "min": 1, "max": 16384}
-_COLOUR = {"default": 0, "min": 0, "max": 0xFFFFFF}
-_SEED = {"default": 0, "min": 0, "max": 2**64 - 1}
-OBJECT_INFO: Mapping[str, Any] = {
-    "EmptyImage": _node(
-        ["IMAGE"],
-        width=["INT", _WHOLE],
-        height=["INT", _WHOLE],
-        batch_size=["INT", {"default": 1, "min": 1, "max": 4096}],
-        color=["INT", _COLOUR],
-    ),
-    "NullWork": _node(
-        ["IMAGE"],
-        mark=["STRING", {"default": ""}],
-        milliseconds=["INT", {"default": 0, "min": 0, "max": 86_400_000}],
-    ),
-    "SaveImage": _node(
-        [], output_node=True, images=["IMAGE"], filename_prefix=["STRING", {"default": "null"}]
-    ),
-    "CheckpointLoaderSimple": _node(["MODEL", "CLIP", "VAE"], ckpt_name=[list(CHECKPOINTS)]),
-    "CLIPTextEncode": _node(["CONDITIONING"], text=["STRING", {}], clip=["CLIP"]),
-    "EmptyLatentImage": _node(
-        ["LATENT"],
-        width=["INT", _WHOLE],
-        height=["INT", _WHOLE],
-        batch_size=["INT", {"default": 1, "min": 1, "max": 4096}],
-    ),
-    "KSampler": _node(
-        ["LATENT"],
-        model=["MODEL"],
-        seed=["INT", _SEED],
-        steps=["INT", {"default": 20, "min": 1, "max": 10000}],
-        cfg=["FLOAT", {"default": 8.0, "min": 0.0, "max": 100.0}],
-        sampler_name=[["euler"]],
-        scheduler=[["normal"]],
-        positive=["CONDITIONING"],
-        negative=["CONDITIONING"],
-        latent_image=["LATENT"],
-        denoise=["FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0}],
-    ),
-    "VAEDecode": _node(["IMAGE"], samples=["LATENT"], vae=["VAE"]),
-}
+def output_nodes(graph: Mapping[str, Any]) -> list[str]:
+    return [id for id, node in graph.items() if node["class_type"] == "SaveImage"]
+
+
+def mark(graph: Mapping[str, Any]) -> str:
+    """What the first output is to be named: by this a caller finds its own again."""
+    return str(graph[output_nodes(graph)[0]]["inputs"].get("filename_prefix", ""))
+
+
+@functools.cache
+def picture() -> bytes:
+    """A plain PNG: the same for everybody."""
+    data = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), (90, 120, 150)).save(data, "PNG")
+    return data.getvalue()
+
+
+def _info(name: str, required: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
+    return {
+        "input": {"required": dict(required)},
+        "input_order": {"required": list(required)},
+        "output": list(outputs),
+        "output_is_list": [False] * len(outputs),
+        "output_name": list(outputs),
+        "name": name,
+        "display_name": name,
+        "description": "",
+        "python_module": "nodes",
+        "category": "null",
+        "output_node": not outputs,
+    }

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +65,8 @@ async def atelier(
 
 
 @asynccontextmanager
-async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[None]:
-    """`atelier worker` in a data folder of its own, ready to claim."""
+async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[int]:
+    """`atelier worker` in a data folder of its own, ready to claim: its process id."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-") as name:
         environment = {"ATELIER_DATA_DIR": name, "COMFYUI_URLS": comfyui, **settings}
         log = Path(name) / "worker.log"
@@ -74,11 +74,11 @@ async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[None]:
         async with _process(command, environment, log) as process:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(START_SECONDS):
-                    while process.returncode is None and b": ready" not in log.read_bytes():  # noqa: ASYNC110
+                    while process.returncode is None and not _is_ready(log):  # noqa: ASYNC110
                         await asyncio.sleep(0.1)
-            if b": ready" not in log.read_bytes():
+            if not _is_ready(log):
                 raise DidNotStart(f"The worker isn't ready. It said:\n{_end_of(log)}")
-            yield
+            yield process.pid
 
 
 @asynccontextmanager
@@ -104,16 +104,20 @@ async def engine() -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def null_engines(count: int, **options: int) -> AsyncIterator[list[str]]:
-    """The addresses of engines that do no work, in one process; ``run_ms``, ``switch_ms``."""
+async def null_engines(
+    count: int, *, run_ms: float, switch_ms: float = 0.0
+) -> AsyncIterator[Sequence[str]]:
+    """The addresses of ``count`` null engines, all in one process."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-null-") as name:
-        folder, ports = Path(name), [free_port() for _ in range(count)]
-        command = [sys.executable, "-m", "bench.null_engine", "--port", *map(str, ports)]
-        for option, value in options.items():
-            command += [f"--{option.replace('_', '-')}", str(value)]
-        log = folder / "engines.log"
+        ports = [free_port() for _ in range(count)]
+        command = [sys.executable, "-m", "bench.null_engine"]
+        command += ["--run-ms", str(run_ms), "--switch-ms", str(switch_ms)]
+        for port in ports:
+            command += ["--port", str(port)]
+        log = Path(name) / "engines.log"
         async with _process(command, {}, log) as process:
             urls = [f"http://127.0.0.1:{port}" for port in ports]
+            # They listen one after another.
             await _until_answering(f"{urls[-1]}/system_stats", process, log, instances=False)
             yield urls
 
@@ -150,13 +154,22 @@ def cpu_seconds(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def clean_environment() -> dict[str, str]:
+    """Our environment without what sets anything of the service."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OURS) and name not in _OURS_TOO
+    }
+
+
 @asynccontextmanager
 async def _process(
     command: list[str], settings: Mapping[str, str], log: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *command, env={**foreign_environment(), **settings}, stdout=output, stderr=output
+            *command, env={**clean_environment(), **settings}, stdout=output, stderr=output
         )
     try:
         yield process
@@ -189,6 +202,12 @@ async def _until_answering(
                             return
                 await asyncio.sleep(0.1)
     raise DidNotStart(f"{url} did not answer. The process said:\n{_end_of(log)}")
+
+
+def _is_ready(log: Path) -> bool:
+    """Whether the worker has an instance: already when it says that it runs, or since."""
+    said = log.read_bytes()
+    return b": ready" in said or (b"atelier worker:" in said and b"instance is up" in said)
 
 
 def _end_of(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""Kills, freezes and cuts off every part of a running atelier, and counts what that costs.
+"""Kills and cuts everything that may break, under load, and counts what was promised.
 
-``python -m bench.chaos --kills 200 --jobs 10000 --database postgresql://postgres@127.0.0.1/``
+``python -m bench.chaos --kills 200 --jobs 10000 --database URL``
 """

@@ -1,115 +1,116 @@
-"""A database of the run's own on a given server, looked at and disturbed from outside."""
+"""A database of the run's own, looked into from outside and harmed on purpose."""
 
+import asyncio
 import contextlib
-import sqlite3
-import time
+import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, bindparam, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
-_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "sqlite": "sqlite"}
+from bench.fault_proxy import FaultProxy
+
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+}
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
-class OwnDatabase:
-    """``url`` names it directly; ``through`` as seen behind a proxy."""
+class ChaosDatabase:
+    """``url`` is what the processes are given: through ``proxy``, where there is a server."""
 
-    def __init__(self, url: URL) -> None:
-        self.url = url
-        self.kind = url.get_backend_name().replace("mariadb", "mysql")
-        self._engine = _engine(url)
+    def __init__(self, direct: URL, proxy: FaultProxy | None) -> None:
+        self.kind = direct.get_backend_name()
+        self.proxy = proxy
+        through = direct if proxy is None else direct.set(host="127.0.0.1", port=proxy.port)
+        self.url = through.set(drivername=self.kind).render_as_string(hide_password=False)
+        self._name = direct.database or ""
+        self._engine = _engine(direct)
 
-    @property
-    def server(self) -> tuple[str, int] | None:
-        """Host and port; None for a file."""
-        if self.kind == "sqlite":
-            return None
-        return self.url.host or "127.0.0.1", self.url.port or _PORTS[self.kind]
+    async def rows(self, statement: str, **values: Any) -> Sequence[Any]:
+        """Read, as nobody harms us: not through the proxy. Trouble of the moment is tried again."""
+        for attempt in range(20):
+            try:
+                return await asyncio.to_thread(self._rows, statement, values)
+            except SQLAlchemyError:
+                if attempt == 19:
+                    raise
+                await asyncio.sleep(0.5)
+        raise AssertionError
 
-    def through(self, port: int | None) -> str:
-        url = self.url
-        if port is not None and self.server is not None:
-            url = url.set(host="127.0.0.1", port=port)
-        return url.render_as_string(hide_password=False)
+    def _rows(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
+        with self._engine.connect() as conn:
+            return conn.execute(text(statement), values).all()
 
-    def rows(self, statement: str, **values: Any) -> Sequence[Mapping[str, Any]]:
-        """What a SELECT finds; a list given as a value is expanded."""
-        query = text(statement)
-        lists = [name for name, value in values.items() if isinstance(value, list)]
-        query = query.bindparams(*(bindparam(name, expanding=True) for name in lists))
-        with self._engine.connect() as connection:
-            return connection.execute(query, values).mappings().all()
+    async def break_connections(self) -> int:
+        """End all sessions of others in this database, whatever they do; how many."""
+        return await asyncio.to_thread(self._break_connections)
 
-    def end_sessions(self) -> None:
-        """Terminate every session but ours, as an operator or a restart does."""
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    def _break_connections(self) -> int:
+        with self._engine.connect() as conn:
             if self.kind == "postgresql":
-                connection.execute(
+                ended = conn.execute(
                     text(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                    )
-                )
-                return
-            found = connection.execute(
+                        " WHERE datname = :name AND pid <> pg_backend_pid()"
+                    ),
+                    {"name": self._name},
+                ).all()
+                return len(ended)
+            count = 0
+            for row in conn.execute(
                 text(
                     "SELECT id FROM information_schema.processlist"
-                    " WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-                )
-            ).scalars()
-            for id in list(found):
-                with contextlib.suppress(OperationalError):  # gone by itself meanwhile
-                    connection.execute(text(f"KILL {id}"))
-
-    def hold_lock(self, seconds: float) -> None:
-        """SQLite: let nobody write for so long."""
-        with closing(sqlite3.connect(str(self.url.database), timeout=30)) as connection:
-            connection.isolation_level = None
-            connection.execute("BEGIN IMMEDIATE")
-            time.sleep(seconds)
-            connection.execute("ROLLBACK")
-
-    def close(self) -> None:
-        self._engine.dispose()
+                    " WHERE db = :name AND id <> CONNECTION_ID()"
+                ),
+                {"name": self._name},
+            ).all():
+                with contextlib.suppress(SQLAlchemyError):  # it has just gone by itself
+                    conn.execute(text(f"KILL CONNECTION {int(row[0])}"))
+                    count += 1
+            return count
 
 
-@contextmanager
-def own_database(server: str, folder: Path) -> Iterator[OwnDatabase]:
-    """Make a database on ``server`` (sqlite: a file in ``folder``), and drop it afterwards."""
+def of_json(value: Any) -> Any:
+    """A column of JSON, as whichever driver gives it."""
+    return json.loads(value) if isinstance(value, str | bytes) else value
+
+
+@asynccontextmanager
+async def own_database(server: str, folder: Path) -> AsyncIterator[ChaosDatabase]:
+    """An empty database at ``server`` (a file in ``folder`` for SQLite), dropped afterwards."""
     url = make_url(server)
-    name = f"atelier_chaos_{uuid.uuid4().hex[:12]}"
+    url = url.set(drivername=_DRIVERS[url.get_backend_name()])
     if url.get_backend_name() == "sqlite":
-        database = OwnDatabase(url.set(database=str(folder / f"{name}.db")))
-        try:
-            yield database
-        finally:
-            database.close()
+        yield ChaosDatabase(url.set(database=str(folder / "chaos.db")), None)
         return
-    _execute(url, f"CREATE DATABASE {name}")
-    database = OwnDatabase(url.set(database=name))
+    name = f"atelier_chaos_{uuid.uuid4().hex[:12]}"
+    server_engine = _engine(url)
+
+    def execute(statement: str) -> None:
+        with server_engine.connect() as conn:
+            conn.execute(text(statement))
+
+    await asyncio.to_thread(execute, f"CREATE DATABASE {name}")
     try:
-        yield database
+        kind = url.get_backend_name()
+        async with FaultProxy(url.host or "127.0.0.1", url.port or _PORTS[kind]) as proxy:
+            yield ChaosDatabase(url.set(database=name), proxy)
     finally:
-        database.close()
-        force = " WITH (FORCE)" if database.kind == "postgresql" else ""
-        _execute(url, f"DROP DATABASE {name}{force}")
+        force = " WITH (FORCE)" if url.get_backend_name() == "postgresql" else ""
+        await asyncio.to_thread(execute, f"DROP DATABASE {name}{force}")
 
 
 def _engine(url: URL) -> Engine:
-    driver = _DRIVERS[url.get_backend_name().replace("mariadb", "mysql")]
-    return create_engine(url.set(drivername=driver), poolclass=NullPool)
-
-
-def _execute(url: URL, statement: str) -> None:
-    if url.get_backend_name() == "postgresql" and not url.database:
-        url = url.set(database="postgres")
-    engine = _engine(url).execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
+    more: dict[str, Any] = {}
+    if url.get_backend_name() == "sqlite":
+        more["connect_args"] = {"timeout": 20}
+    return create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **more)

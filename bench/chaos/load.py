@@ -1,130 +1,115 @@
-"""Callers: they submit with idempotency keys, try again for as long as it takes, and cancel."""
+"""Jobs submitted as a careful client does: one key each, tried again until it is answered."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
-import orjson
 
-from bench.chaos.plan import Work
-
-PAUSE_SECONDS = 0.25
-REQUEST_SECONDS = 15.0
+USERS = 8
+ANSWER_SECONDS = 10.0
+BACKLOG = 80  # jobs
+AGAIN = (429, 500, 502, 503, 504)
 
 
 @dataclass(slots=True)
-class Ledger:
-    """What callers were told. ``accepted``: mark -> id; ``cancels``: mark -> epoch s asked at."""
+class Cancel:
+    """One cancel that was answered: when it was sent and answered, and what the answer said."""
 
-    accepted: dict[str, str] = field(default_factory=dict)
-    # Where one key gave two ids: marks.
-    split: list[str] = field(default_factory=list)
+    job: str
+    sent: float
+    answered: float
+    status: str
+
+
+@dataclass(slots=True)
+class Load:
+    """``accepted``: id by number. A number's mark in the engines' journals is ``chaos/N``."""
+
+    api_urls: Sequence[str]
+    rng: random.Random
+    accepted: dict[int, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
-    cancels: dict[str, float] = field(default_factory=dict)
-    queued_cancel_seconds: list[float] = field(default_factory=list)
-    tries: int = 0
-    away: int = 0  # answers 503, each of them with Retry-After
-    without_retry_after: int = 0
+    repeats: int = 0
+    cancels: list[Cancel] = field(default_factory=list)
+    ids_changed: int = 0
+    ended: int = 0  # as far as is known
 
-
-class Callers:
-    def __init__(self, urls: Sequence[str], key: str, rng: random.Random) -> None:
-        self.ledger = Ledger()
-        self._urls = list(urls)
-        self._key = key
-        self._rng = rng
-        self._cancelling: set[asyncio.Task[None]] = set()
-
-    async def run(self, jobs: Sequence[Work], *, seconds: float, at_once: int = 16) -> None:
-        """Submit all, evenly over ``seconds``; later where that can't be kept up."""
-        began = time.monotonic()
-        places = asyncio.Semaphore(at_once)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-        connector = aiohttp.TCPConnector(limit=64)
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-            async with asyncio.TaskGroup() as group:
-                for number, job in enumerate(jobs):
-                    due = began + number * seconds / len(jobs)
-                    await asyncio.sleep(max(0.0, due - time.monotonic()))
-                    await places.acquire()
-                    group.create_task(self._submit(session, job, places))
-            await asyncio.gather(*self._cancelling)
-
-    async def _submit(
-        self, session: aiohttp.ClientSession, job: Work, places: asyncio.Semaphore
+    async def submit(
+        self, count: int, *, per_second: float, session: aiohttp.ClientSession
     ) -> None:
-        try:
-            for _ in range(2 if job.replayed else 1):
-                id = await self._until_accepted(session, job)
-                if id is None:
-                    return
-                if self.ledger.accepted.setdefault(job.mark, id) != id:
-                    self.ledger.split.append(job.mark)
-        finally:
-            places.release()
-        if job.cancel_after is not None:
-            task = asyncio.create_task(self._cancel(session, job, id))
-            self._cancelling.add(task)
-            task.add_done_callback(self._cancelling.discard)
+        """Submit ``count`` jobs at this rate at most; returns when all are answered for good.
 
-    async def _until_accepted(self, session: aiohttp.ClientSession, job: Work) -> str | None:
+        Slower where more than ``BACKLOG`` are under way: a machine that is late gets no later.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(count):
+                while number - self.ended > BACKLOG:  # noqa: ASYNC110 - it is told by polling
+                    await asyncio.sleep(0.1)
+                tasks.create_task(self._submit(number, session))
+                await asyncio.sleep(1 / per_second)
+
+    async def _submit(self, number: int, session: aiohttp.ClientSession) -> None:
+        size = {"width": 64, "height": 64, "batch_size": 1}
         graph = {
-            "1": {
-                "class_type": "NullWork",
-                "inputs": {"mark": job.mark, "milliseconds": job.milliseconds},
-            },
+            "1": {"class_type": "EmptyImage", "inputs": {**size, "color": number}},
             "2": {
                 "class_type": "SaveImage",
-                "inputs": {"images": ["1", 0], "filename_prefix": job.mark},
+                "inputs": {"filename_prefix": f"chaos/{number}", "images": ["1", 0]},
             },
         }
-        body = orjson.dumps({"workflow": graph, "user": self._user(job), "max_attempts": 10})
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": f"{self._key}-{job.mark}",
-        }
-        while True:
-            answer = await self._ask(session, "/v1/jobs", body, headers)
+        body = {"workflow": graph, "user": f"user{number % USERS}", "cache": False}
+        headers = {"Idempotency-Key": f"chaos-{number}"}
+        for attempt in itertools.count():
+            url = self.rng.choice(self.api_urls)
+            answer = await self._ask(session, "POST", f"{url}/v1/jobs", headers, body)
             if answer is not None:
-                status, said = answer
+                status, told = answer
                 if status in (200, 202):
-                    return str(orjson.loads(said)["id"])
-                if status < 500 and status != 429:
-                    self.ledger.refused.append(said.decode(errors="replace")[:300])
-                    return None
-            await asyncio.sleep(PAUSE_SECONDS * self._rng.uniform(0.5, 1.5))
+                    self.accepted[number] = told["id"]
+                    # A client that lost the answer asks again: it has to be the same job.
+                    if attempt == 0 and self.rng.random() < 0.05:
+                        await self._ask_twice(session, url, headers, body, told["id"])
+                    return
+                if status not in AGAIN:
+                    self.refused.append(f"{status}: {str(told)[:300]}")
+                    return
+            self.repeats += 1
+            await asyncio.sleep(min(0.1 * 2 ** min(attempt, 5), 2) * self.rng.uniform(0.5, 1))
 
-    async def _cancel(self, session: aiohttp.ClientSession, job: Work, id: str) -> None:
-        await asyncio.sleep(job.cancel_after or 0)
-        self.ledger.cancels[job.mark] = time.time()
-        while True:
-            began = time.monotonic()
-            answer = await self._ask(session, f"/v1/jobs/{id}/cancel", b"", {})
-            if answer is not None and answer[0] < 500:
-                said = orjson.loads(answer[1])
-                if said.get("status") == "cancelled" and said.get("started_at") is None:
-                    self.ledger.queued_cancel_seconds.append(time.monotonic() - began)
-                return
-            await asyncio.sleep(PAUSE_SECONDS)
+    async def _ask_twice(
+        self, session: aiohttp.ClientSession, url: str, headers: Any, body: Any, id: str
+    ) -> None:
+        answer = await self._ask(session, "POST", f"{url}/v1/jobs", headers, body)
+        if answer is not None and answer[0] in (200, 202) and answer[1]["id"] != id:
+            self.ids_changed += 1
+
+    async def cancel(self, session: aiohttp.ClientSession, running: Sequence[str] = ()) -> None:
+        """Cancel one of ``running``, else of the latest: that may wait, run, or have ended."""
+        if not self.accepted:
+            return
+        latest = list(itertools.islice(reversed(self.accepted.values()), 40))
+        known = set(self.accepted.values())
+        job = self.rng.choice([id for id in running if id in known] or latest)
+        url = self.rng.choice(self.api_urls)
+        sent = time.time()
+        answer = await self._ask(session, "POST", f"{url}/v1/jobs/{job}/cancel", {}, None)
+        if answer is not None and answer[0] in (200, 202):
+            self.cancels.append(Cancel(job, sent, time.time(), answer[1].get("status", "")))
 
     async def _ask(
-        self, session: aiohttp.ClientSession, path: str, body: bytes, headers: dict[str, str]
-    ) -> tuple[int, bytes] | None:
-        """Status and answer of one POST; None where there was none."""
-        self.ledger.tries += 1
-        url = self._rng.choice(self._urls)
+        self, session: aiohttp.ClientSession, method: str, url: str, headers: Any, body: Any
+    ) -> tuple[int, Any] | None:
+        """Status and body; None where no answer came."""
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=2)
         try:
-            async with session.post(f"{url}{path}", data=body, headers=headers) as response:
-                if response.status == 503:
-                    self.ledger.away += 1
-                    self.ledger.without_retry_after += "Retry-After" not in response.headers
-                return response.status, await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            async with session.request(
+                method, url, headers=headers, json=body, timeout=timeout
+            ) as response:
+                return response.status, await response.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
-
-    @staticmethod
-    def _user(job: Work) -> str:
-        return f"user{int(job.mark[1:]) % 7}"

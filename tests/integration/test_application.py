@@ -254,6 +254,20 @@ async def test_unreachable_comfyui_does_not_keep_it_from_starting(tmp_path):
         assert (health.status, app.embedded) == ("degraded", False)
 
 
+async def test_worker_finds_its_name_again_whoever_starts_first(settings_of):
+    """As after a power cut: an API process and a worker of one data folder, in any order."""
+    names = []
+    for order in ((False, True), (True, False)):
+        async with AsyncExitStack() as stack:
+            for worker in order:
+                context = application(settings_of(), worker=worker, embedded=False)
+                app = await stack.enter_async_context(context)
+                if worker:
+                    shown = await app.services.presence.processes()
+                    names.append([one.id for one in shown if one.role == "worker"])
+    assert names[0] == names[1] != []
+
+
 async def test_redis_that_is_away_is_told_and_holds_nothing_up(settings_of):
     with listen("127.0.0.1", 0) as closed_later:
         port = closed_later.getsockname()[1]

@@ -162,7 +162,10 @@ async def application(
         database = await stack.enter_async_context(open_database(settings))
         store = await stack.enter_async_context(open_configured_store(settings))
         await check_store(store)
-        owner = stack.enter_context(worker_identity(settings.data_dir / "workers"))
+        # Each kind its own names: where all of a machine's processes start again at once, a worker
+        # that got the name of an API process would have to wait for its old leases to run out.
+        names = settings.data_dir / ("workers" if worker else "apis")
+        owner = stack.enter_context(worker_identity(names))
         if not worker:
             owner = f"{owner}-api"
         metrics.build(__version__)
@@ -187,7 +190,7 @@ async def application(
                 worker=worker,
                 client_id=lambda url: client_id(owner, url, base=settings.comfyui_client_id),
                 now_ms=now_ms,
-                lease_ms=round(settings.lease_seconds * 1000),
+                lease_ms=int(settings.lease_seconds * 1000),
             )
         )
         if worker and is_there:
@@ -301,8 +304,8 @@ async def application(
                 now_ms=now_ms,
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
-                spool=spool,
-                lease_ms=round(settings.lease_seconds * 1000),
+                lease_ms=int(settings.lease_seconds * 1000),
+                spool=Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000),
             )
             deliverer = Deliverer(
                 database=database,

@@ -50,11 +50,11 @@ class SharingSettings(BaseSettings):
 
     lease_seconds: float = Field(
         15,
-        ge=2,
+        ge=1,
         le=600,
         validation_alias="ATELIER_LEASE_SECONDS",
-        description="A worker that says nothing for so long has died, and others take over its "
-        "jobs and instances. The same for all workers.",
+        description="How long a job or an instance stays a worker's that says nothing; a fifth "
+        "of it (at most 3 s) after each sign of life the next is due. The same for all workers.",
     )
 
     @field_validator("user_weights", mode="before")

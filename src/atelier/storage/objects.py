@@ -196,8 +196,9 @@ class ObjectStore:
         except (vendor.BaseError, OSError) as error:
             if missing is ObjectMissing and self._root and _is_below_a_file(self._root, key):
                 raise ObjectMissing(f"Nothing is stored under {key!r}.", key=key) from error
-            # The local store words every failure alike.
-            if self._root and _lacks_rights(self._root, key):
+            # The local store words every failure alike. A root that is no folder is a disk that
+            # isn't mounted, which may pass.
+            if self._root and self._root.is_dir() and _lacks_rights(self._root, key):
                 raise StorageForbidden(f"{self.name} refused us access to {key!r}.") from error
             reason = _first_line(error)
             raise StorageUnreachable(f"{self.name} failed: {reason}", key=key) from error

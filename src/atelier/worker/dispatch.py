@@ -86,8 +86,7 @@ class Dispatcher:
         beat = self._context.lease_ms / 5000
         self._start(self._every(min(RENEW_SECONDS, beat), self._renew), "renew leases")
         self._start(self._watch_cancels(), "look for cancels")
-        reclaim = self._every(min(RECLAIM_SECONDS, beat), self._reclaim, at_once=True)
-        self._start(reclaim, "reclaim")
+        self._start(self._every(min(RECLAIM_SECONDS, beat), self._reclaim, at_once=True), "reclaim")
         self._start(self._notice_news(), "notice news")
         self._start(self._every(TELL_SECONDS, self.claiming.tell), "tell charges")
         return self

@@ -230,3 +230,16 @@ async def test_mistaken_statement_is_not_tried_again(bench):
 async def test_many_at_once_get_their_turn(bench):
     await asyncio.gather(*(bench.put() for _ in range(40)))
     assert (await bench.look("counts"))["queued"] == 40
+
+
+async def test_transaction_of_a_machine_that_vanished_ends_by_itself(bench):
+    """Its connection stays open for the server: only a time-out gives its locks back."""
+    asked = {
+        "postgresql": "SELECT current_setting('idle_in_transaction_session_timeout')",
+        "mysql": "SELECT CONCAT(@@SESSION.idle_transaction_timeout, 's')",
+    }
+    if bench.database.dialect == "sqlite":
+        pytest.skip("an embedded database has no connections of other machines")
+    async with bench.database.transaction() as connection:
+        found = (await connection.execute(text(asked[bench.database.dialect]))).scalar()
+    assert found in ("1min", "60s")

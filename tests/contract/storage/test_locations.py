@@ -79,6 +79,21 @@ async def test_large_files_are_not_read_into_memory_whole(tmp_path: Path) -> Non
     assert max([len(chunk) async for chunk in stream.chunks]) <= 1_000_000
 
 
+async def test_a_folder_that_is_gone_for_a_while_is_unreachable(tmp_path: Path) -> None:
+    """Else results that could be stored later, when it is back, would fail their jobs."""
+    folder, aside = tmp_path / "objects", tmp_path / "aside"
+    store = open_store(str(folder))
+    await store.put("a/b.png", b"x", "image/png")
+    folder.rename(aside)
+    folder.write_bytes(b"")
+    with pytest.raises(StorageUnreachable) as caught:
+        await store.put("new/b.png", b"x", "image/png")
+    assert caught.value.retryable
+    folder.unlink()
+    aside.rename(folder)
+    await store.put("new/b.png", b"x", "image/png")
+
+
 async def test_a_folder_without_rights_is_forbidden(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "objects"))
     await store.put("a/b.png", b"x", "image/png")
