@@ -47,14 +47,11 @@ MEASURES: dict[str, Measure] = {
     "pool": pool.measure,
     "scheduling": scheduling.measure,
     "conversion": conversion.measure,
-    "pool": pool.measure,
-    "scheduling": scheduling.measure,
 }
 LIMIT_SECONDS = 120.0  # for each
 LIMITS_SECONDS = {
     "conversion": 3600.0,  # a browser loads every template
     "pool": 300.0,  # engines that take a second
-    "scheduling": 300.0,  # real models, on a CPU
     "queue": 600.0,  # a million jobs are loaded into each database
     "simulate": 600.0,  # hours of a busy pool
     "scheduling": 400.0,  # three times what forty jobs take on a CPU

@@ -82,15 +82,6 @@ async def worker(*, comfyui: str, **settings: str) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def worker_beside(comfyui: str, folder: Path) -> AsyncIterator[int]:
-    """`atelier worker` in the data folder of another role, not waited for; its process id."""
-    settings = {"ATELIER_DATA_DIR": str(folder), "COMFYUI_URLS": comfyui}
-    command = [sys.executable, "-m", "atelier", "worker"]
-    async with _process(command, settings, folder / "worker.log") as process:
-        yield process.pid
-
-
-@asynccontextmanager
 async def engine() -> AsyncIterator[Running]:
     """The embedded engine alone."""
     with tempfile.TemporaryDirectory(prefix="atelier-bench-engine-") as name:
@@ -126,15 +117,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def foreign_environment() -> dict[str, str]:
-    """This process's environment without any setting of atelier."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_OURS) and name not in _OURS_TOO
-    }
 
 
 def memory_bytes(pid: int) -> tuple[int, int]:
