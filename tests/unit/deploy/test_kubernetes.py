@@ -188,5 +188,7 @@ def test_the_worker_stops_before_its_comfyui_and_has_the_time():
     env = {one["name"]: one["value"] for one in worker["env"]}
     assert env["COMFYUI_URLS"] == "http://127.0.0.1:8188"
     assert {"--listen=127.0.0.1", "--port=8188"} <= set(comfyui["args"])
+    # As the first process of a container, Python would not hear SIGTERM.
+    assert "trap 'kill $!' TERM" in comfyui["command"][2]
     # Recording, handing over and the end of the listeners take up to 17 s after the grace.
     assert pod["terminationGracePeriodSeconds"] >= float(env["ATELIER_GRACE_SECONDS"]) + 30
