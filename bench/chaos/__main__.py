@@ -16,7 +16,8 @@ from bench.samples import percentile
 QUICK = ("kill_worker", "kill_engine", "kill_api", "kill_worker_for_long")
 
 
-def figures(outcome: Outcome) -> list[Figure]:
+def figures(outcome: Outcome, *, timed: bool = True) -> list[Figure]:
+    """``timed``: times count as promises too, which on a busy machine say little."""
     count, load = outcome.count, outcome.load
     found = [
         Figure("jobs accepted", str(len(load.accepted))),
@@ -43,7 +44,8 @@ def figures(outcome: Outcome) -> list[Figure]:
         found.append(
             Figure(f"resumed after a worker's death ({len(seconds)}), p50", f"{p50:.1f} s")
         )
-        found.append(at_most("resumed after a worker's death, p99", p99, 20, "s"))
+        name = "resumed after a worker's death, p99"
+        found.append(at_most(name, p99, 20, "s") if timed else Figure(name, f"{p99:.1f} s"))
     found.append(_none("not resumed within 90 s", [""] * outcome.resumes.never))
     for name, values in (
         ("cancel of a queued job", outcome.queued_cancels_ms),
@@ -95,7 +97,7 @@ def main() -> None:
         keep=chosen.keep,
     )
     outcome = asyncio.run(_stoppable(run(orders)))
-    found = figures(outcome)
+    found = figures(outcome, timed=not chosen.quick)
     print(f"\n{table(found)}")
     count = outcome.count
     for broken in (count.lost, count.twice, count.stale, count.neighbours, count.rerun_jobs):

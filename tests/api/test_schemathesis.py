@@ -110,13 +110,20 @@ async def test_answers_are_what_the_document_promises(stage, known):
                 try:
                     _try(operation, GenerationMode(mode), examples, known, session, answered)
                 except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (all that is wrong)
-                    wrong[f"{operation.label} ({mode})"] = str(error)
+                    wrong[f"{operation.label} ({mode})"] = _said(error)
     assert not wrong, "\n\n".join(f"{label}\n{said}" for label, said in wrong.items())
     assert any(entry["event"] == "request" for entry in logs)  # they are listened to
     assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
     # Requests that are all refused would prove little.
     silent = sorted({one.label for one in operations} - answered)
     assert len(silent) < len(operations) * 0.2, silent
+
+
+def _said(error):
+    """All that a group of exceptions has to say."""
+    if not isinstance(error, BaseExceptionGroup):
+        return str(error)
+    return "\n".join([str(error), *map(_said, error.exceptions)])
 
 
 def _try(operation, mode, examples, known, session, answered):

@@ -305,7 +305,7 @@ async def application(
                 rng=rng,
                 job_timeout_seconds=settings.job_timeout_seconds,
                 lease_ms=int(settings.lease_seconds * 1000),
-                spool=Spool(settings.data_dir / "spool", max_bytes=settings.spool_mb * 1_000_000),
+                spool=spool,
             )
             deliverer = Deliverer(
                 database=database,

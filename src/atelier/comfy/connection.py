@@ -18,6 +18,9 @@ from atelier.comfy.protocol import (
 from atelier.comfy.transport import InstanceUnreachable, Transport
 from atelier.errors import InstanceError
 
+# Its own: the module's is seeded by who wants to repeat things.
+_CHANCE = random.Random()
+
 _HELLO: Final = encode_text(FeatureFlags({"supports_preview_metadata": True}))
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -71,7 +74,7 @@ class Connection:
                     self._on_drop()
             pause = 0.1 if was_connected else min(pause * 2, _LONGEST_PAUSE_SECONDS)
             # Not for secrets: so that many clients don't return in step.
-            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            await asyncio.sleep(pause * _CHANCE.uniform(0.5, 1))
 
     async def renew(self) -> None:
         """Close the socket, so that a fresh one follows."""

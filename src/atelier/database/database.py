@@ -21,6 +21,9 @@ from atelier.database.revisions import check_revision, upgrade
 from atelier.database.sqlite import prepare_file
 from atelier.database.write_ahead_log import WriteAheadLog
 
+# Its own: the module's is seeded by who wants to repeat things.
+_CHANCE = random.Random()
+
 A = TypeVar("A")
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql", "mysql"]
@@ -248,7 +251,7 @@ async def _persist(
         except DatabaseFull:
             raise
         except DatabaseUnavailable:
-            wait = pause * random.uniform(0.5, 1.5)
+            wait = pause * _CHANCE.uniform(0.5, 1.5)
             if time.monotonic() + wait > deadline:
                 raise
             on_retry()

@@ -20,6 +20,9 @@ from atelier.pool.report import Report
 from atelier.pool.roster import Origin, Row, Wanted
 from atelier.pool.usage import Usage
 
+# Its own: the module's is seeded by who wants to repeat things.
+_CHANCE = random.Random()
+
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 4.0  # a dead process shows on the WebSocket at once; this finds a frozen one
@@ -323,7 +326,7 @@ class Instance:
             if time.monotonic() - self._statistics_at > STATISTICS_SECONDS:
                 self._log_statistics()
             # Many API and worker processes probe the same instance: don't do it in step.
-            pause = (PROBE_SECONDS if self.up else 1.0) * random.uniform(0.8, 1.2)
+            pause = (PROBE_SECONDS if self.up else 1.0) * _CHANCE.uniform(0.8, 1.2)
             was_connected = self.client.connected
             await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
             # Not wait_for, which before Python 3.12 may swallow a cancel that comes with the news.

@@ -20,6 +20,9 @@ from atelier.pool.pool import Pool
 from atelier.pool.roster import LEASE_MS, Entry, Held, Roster, Row
 from atelier.pool.sharing import Seen, decide
 
+# Its own: the module's is seeded by who wants to repeat things.
+_CHANCE = random.Random()
+
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 1.0
@@ -128,7 +131,7 @@ class Membership:
     async def _look_forever(self) -> None:
         while True:
             # Not for secrets: so that many processes don't look in step.
-            pause = LOOK_SECONDS * random.uniform(0.8, 1.2)
+            pause = LOOK_SECONDS * _CHANCE.uniform(0.8, 1.2)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._news.wait()

@@ -12,6 +12,9 @@ from atelier.pool.report import Report
 from atelier.pool.warmth import Warmth
 from atelier.pool.work import Work
 
+# Its own: the module's is seeded by who wants to repeat things.
+_CHANCE = random.Random()
+
 
 class Usage:
     """Hears what passes between us and the instance. ``running`` has its prompt ids by job.
@@ -90,7 +93,7 @@ class Usage:
         now = time.monotonic()
         before = self._breaker
         # Not for secrets: so that many workers don't try again in step.
-        self._breaker = before.failed(now, chance=random.random(), crash=crash)
+        self._breaker = before.failed(now, chance=_CHANCE.random(), crash=crash)
         if self._breaker.openings > before.openings:
             self._on_circuit("open")
 
