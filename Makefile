@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check lint types imports bench fuzz lock clean
+.PHONY: help run test fleet check lint types imports bench fuzz lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -16,10 +16,10 @@ run: $(VENV)/.installed ## install into .venv, then serve on PORT (8000)
 test: $(VENV)/.installed-dev ## install, then run the tests
 	$(BIN)/python -m pytest
 
-chaos: $(VENV)/.installed-dev ## a few kills under load on each database, and what they cost
-	$(BIN)/python -m pytest -m chaos --numprocesses=0 tests/chaos
+fleet: $(VENV)/.installed-dev ## many processes on shared servers: callers, and a few kills under load
+	$(BIN)/python -m pytest -m fleet --numprocesses=0 tests/e2e tests/chaos
 
-check: lint types imports test chaos ## what CI runs: lint, types, import contracts, tests, chaos
+check: lint types imports test fleet ## what CI runs: lint, types, import contracts, all tests
 
 lint: $(VENV)/.installed-dev ## ruff: rules and formatting
 	$(BIN)/ruff check .

@@ -43,7 +43,7 @@ def server_url(kind):
     return url.render_as_string(hide_password=False)
 
 
-@pytest.mark.chaos
+@pytest.mark.fleet
 @pytest.mark.parametrize("kind", ["sqlite", *SERVERS])
 def test_kills_under_load_break_no_promise(kind, tmp_path):
     command = [sys.executable, "-m", "bench.chaos", "--quick", "--database", server_url(kind)]

@@ -117,6 +117,7 @@ def cluster(tmp_path_factory, postgresql, redis, bucket):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.fleet
 @pytest.mark.parametrize("caller", PICTURES)
 def test_node_caller_brings_its_pictures_home(node, caller, cluster, tmp_path, small_photo):
     bring_home(node, caller, cluster, tmp_path, small_photo)

@@ -127,7 +127,7 @@ class Claiming:
         if not deltas and not learned:
             return
         try:
-            await context.database.run(work, durable=False)
+            await context.database.run(work, durable=False, attempts_seconds=0.5)
         except BaseException:
             for user, delta in deltas.items():
                 account.add(user, delta)
